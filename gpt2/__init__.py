@@ -1,0 +1,18 @@
+"""The frozen model: a plain GPT-2 that computes what transformers' GPT-2 computes. Start with `model.py`."""
+
+from gpt2.checkpoint import fingerprint
+from gpt2.config import CheckpointError, GPT2Config
+from gpt2.hub import resolve_model
+from gpt2.model import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+from gpt2.tokenizer import Tokenizer
+
+__all__ = [
+    "CheckpointError",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
+    "Tokenizer",
+    "fingerprint",
+    "resolve_model",
+]

@@ -1,0 +1,155 @@
+"""From a directory in transformers' layout to a model and back: `config.json` and `model.safetensors`.
+
+Nothing is guessed: every tensor in the file is used or named in the error. Reading never goes through pickle and
+keeps no memory map, so a file that changes later cannot change a loaded model.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from gpt2.config import CheckpointError, GPT2Config
+from gpt2.hub import resolve_model
+
+# OpenAI's file carries each block's causal mask and its fill value as buffers; they are constants.
+_BUFFER = re.compile(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)")
+_TIED = "lm_head.weight"
+
+
+class PretrainedModel(nn.Module):
+    """What GPT-2's three classes share: a config, `from_pretrained` and `save_pretrained`."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.config = config
+        self.name_or_path: str | None = None
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Self:
+        """A model from a directory or a hub id, in eval mode. `changes` replace fields of its config (id2label=..., pad_token_id=...).
+
+        A `score` that the file does not hold is drawn from N(0, initializer_range), one draw from torch's global
+        generator and nothing else. Raises CheckpointError for missing, extra, misshapen or non-finite tensors.
+        """
+        directory = resolve_model(name_or_path)
+        config = read_config(directory).replace(**changes)
+        with torch.device("meta"):
+            model = cls(config)
+        wanted = dict(model.named_parameters())
+        tensors = _read_tensors(directory / "model.safetensors", wanted, dtype)
+        if "score.weight" in wanted and "score.weight" not in tensors:
+            score = torch.empty(wanted["score.weight"].shape).normal_(0.0, config.initializer_range)
+            tensors["score.weight"] = score.to(dtype)
+        if cls.__name__ == "GPT2LMHeadModel":
+            tensors[_TIED] = tensors["transformer.wte.weight"]
+        model.load_state_dict(tensors, assign=True)
+        if cls.__name__ == "GPT2LMHeadModel":
+            model.lm_head.weight = model.transformer.wte.weight
+        model.requires_grad_(True)
+        model.name_or_path = str(name_or_path)
+        return model.eval()
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`, readable by transformers. The tied head is not written twice."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items() if name != _TIED}
+        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        config = self.config.to_dict() | {"architectures": [type(self).__name__], "dtype": dtype}
+        (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (directory / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def read_config(directory: Path) -> GPT2Config:
+    """The `config.json` of a model directory; raises CheckpointError where it is absent or no GPT-2's."""
+    path = directory / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{directory}: no config.json in it; a model directory has config.json and model.safetensors"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: holds no JSON object")
+    return GPT2Config.from_dict(values)
+
+
+def _read_tensors(path: Path, wanted: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of `path` under the names of `wanted`, checked against its shapes before they are read."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: not found; weights are read from model.safetensors only (no .bin: pickle can run code)"
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            names = _match_names(path, set(file.keys()), set(wanted))
+            wrong = [
+                f"{source} is {tuple(file.get_slice(source).get_shape())}, expected {tuple(wanted[target].shape)}"
+                for source, target in names.items()
+                if tuple(file.get_slice(source).get_shape()) != tuple(wanted[target].shape)
+            ]
+            if wrong:
+                raise CheckpointError(
+                    f"{path}: {_some(wrong)}; the file does not fit its config.json (or its matrices are transposed)"
+                )
+            if _TIED in file.keys() and "wte.weight" not in names:  # noqa: SIM118 - a safetensors handle is no mapping
+                tied, wte = file.get_tensor(_TIED), file.get_tensor(next(n for n in names if n.endswith("wte.weight")))
+                if tied.shape != wte.shape or not torch.equal(tied, wte):
+                    raise CheckpointError(
+                        f"{path}: {_TIED} differs from wte.weight; a GPT-2 with an untied head is not supported"
+                    )
+            # One tensor at a time, copied out of the file's memory map: no second copy of the whole model.
+            tensors = {target: file.get_tensor(source).to(dtype, copy=True) for source, target in names.items()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite values; take another copy of the weights")
+    return tensors
+
+
+def _match_names(path: Path, found: set[str], wanted: set[str]) -> dict[str, str]:
+    """file name -> model name, with or without the `transformer.` prefix on either side."""
+    found = {name for name in found if not _BUFFER.fullmatch(name) and name != _TIED}
+    wanted = wanted - {_TIED}
+    bare = {name.removeprefix("transformer."): name for name in wanted}
+    names = {
+        name: bare[name.removeprefix("transformer.")] for name in found if name.removeprefix("transformer.") in bare
+    }
+    extra = sorted(found - set(names))
+    missing = sorted(wanted - set(names.values()) - {"score.weight"})
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(f"{path}: holds the same tensors twice, with and without the prefix 'transformer.'")
+    if missing or extra:
+        parts = [f"missing: {_some(missing)}"] * bool(missing) + [f"not part of this model: {_some(extra)}"] * bool(
+            extra
+        )
+        raise CheckpointError(f"{path}: {'; '.join(parts)}")
+    return names
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """sha256 over the tensors of a base (names, shapes, values as float32), whatever class or file they came in.
+
+    The head is left out: it belongs to the task, not to the base.
+    """
+    digest = hashlib.sha256()
+    bare = {name.removeprefix("transformer."): t for name, t in tensors.items() if name not in (_TIED, "score.weight")}
+    for name in sorted(bare):
+        tensor = bare[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,223 @@
+"""Pretrain the small base model that ships in assets/gpt2-tiny: next-token prediction on plain text files.
+
+    python scripts/pretrain_base.py --corpus BOOKS --output_dir work/base
+
+BOOKS is a directory of .txt files, one paragraph a line, documents separated by a line `<|endoftext|>`. An interrupted
+run goes on from its last checkpoint when the same command is given again. Nothing of the texts ends up in the model
+directory except what the weights and the tokenizer have learned.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gpt2 import GPT2Config, GPT2LMHeadModel, Tokenizer  # noqa: E402
+from training.checkpoint import (  # noqa: E402
+    find_checkpoint,
+    optimizer_tensors,
+    prune_checkpoints,
+    random_state,
+    restore_optimizer,
+    restore_parameters,
+    restore_random_state,
+    save_checkpoint,
+)
+from training.files import atomic_directory  # noqa: E402
+from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
+from training.settings import option, parse  # noqa: E402
+
+SEPARATOR = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    corpus: str = option("", "directory of .txt files to learn from", group="texts")
+    output_dir: str = option("work/base", "where tokens, checkpoints and the finished model go", group="texts")
+    held_out: int = option(50, "every n-th document is kept for evaluation", group="texts")
+    vocab_size: int = option(4096, "entries of the byte-level BPE", group="model")
+    n_embd: int = option(256, "width", group="model")
+    n_layer: int = option(4, "blocks", group="model")
+    n_head: int = option(4, "heads per block", group="model")
+    n_positions: int = option(256, "context, in tokens", group="model")
+    batch_size: int = option(32, "rows of n_positions tokens per step", group="training")
+    max_steps: int = option(2400, "optimizer steps", group="training")
+    learning_rate: float = option(2e-3, "peak of the cosine", group="training", short="lr")
+    warmup_steps: float = option(100.0, "linear warm-up", group="training")
+    weight_decay: float = option(0.1, "AdamW's", group="training")
+    seed: int = option(0, "initial weights and order of rows", group="training")
+    eval_steps: int = option(200, "evaluate and save a checkpoint every so many steps", group="training")
+    compile: bool = option(False, "torch.compile the model (needs a C++ compiler on a CPU)", group="training")
+    device: str = option("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda", group="training")
+
+
+def main(config: PretrainConfig) -> None:
+    work = Path(config.output_dir)
+    work.mkdir(parents=True, exist_ok=True)
+    # 1. Texts into one long row of token ids, kept on disk for the next start.
+    tokenizer = prepare_tokens(config, work)
+    train = np.load(work / "train.npy", mmap_mode="r")
+    test = torch.from_numpy(np.load(work / "test.npy").astype(np.int64))
+    test_bytes = json.loads((work / "tokens.json").read_text())["test_bytes"]
+    print(
+        f"{len(train):,} training tokens, {len(test):,} held out; {config.max_steps * config.batch_size * config.n_positions:,} to be seen"
+    )
+
+    # 2. A fresh GPT-2 without dropout: each token is seen about once, there is nothing to overfit.
+    torch.manual_seed(config.seed)
+    eos = tokenizer.eos_token_id
+    shape = GPT2Config(
+        vocab_size=tokenizer.vocab_size, n_positions=config.n_positions, n_embd=config.n_embd, n_layer=config.n_layer,
+        n_head=config.n_head, bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
+        embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(shape).to(config.device)
+    parameters = dict(model.named_parameters())
+    optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
+    optimizer.defaults["betas"] = (0.9, 0.95)
+    for group in optimizer.param_groups:
+        group["betas"] = (0.9, 0.95)
+    print(f"{sum(p.numel() for p in parameters.values()):,} parameters")
+    start, curve = resume(work, model, optimizer, parameters, config)
+    run = torch.compile(model) if config.compile else model
+
+    # 3. The loop.
+    progress = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, disable=None, unit="step")
+    began, smooth = time.perf_counter(), None
+    for step in progress:
+        set_learning_rate(
+            optimizer,
+            learning_rate_at(
+                step, config.max_steps, peak=config.learning_rate, schedule="cosine", warmup_steps=config.warmup_steps
+            ),
+        )
+        rows = batch(train, step, config)
+        model.train()
+        with torch.autocast(config.device, dtype=torch.bfloat16):
+            loss = run(rows, labels=rows).loss
+        loss.backward()
+        clip_gradients(parameters.values(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        progress.set_postfix(loss=f"{smooth:.3f}")
+        if (step + 1) % config.eval_steps == 0 or step + 1 == config.max_steps:
+            nats = evaluate(model, test, config, windows=None if step + 1 == config.max_steps else 256)
+            bits = nats * len(test) / math.log(2) / test_bytes
+            speed = (step + 1 - start) * config.batch_size * config.n_positions / (time.perf_counter() - began)
+            curve.append(
+                {
+                    "step": step + 1,
+                    "train_loss": round(smooth, 4),
+                    "test_loss": round(nats, 4),
+                    "bits_per_byte": round(bits, 4),
+                }
+            )
+            tqdm.write(
+                f"step {step + 1}: train {smooth:.3f}, held out {nats:.3f} nats a token, {bits:.3f} bits a byte, {speed:,.0f} tokens/s"
+            )
+            tensors = {
+                "trainable": parameters,
+                "optimizer": optimizer_tensors(optimizer, parameters),
+                "rng": random_state(torch.device(config.device)),
+            }
+            save_checkpoint(
+                work / "checkpoints", step + 1, tensors, {"config": dataclasses.asdict(config), "curve": curve}
+            )
+            prune_checkpoints(work / "checkpoints", 2, None)
+
+    # 4. The finished model, in half precision: it is read back into float32.
+    with atomic_directory(work / "model") as directory:
+        model.half().save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        (directory / "pretraining.json").write_text(
+            json.dumps({"config": dataclasses.asdict(config), "curve": curve}, indent=1) + "\n"
+        )
+    print(f"written to {work / 'model'}")
+
+
+def prepare_tokens(config: PretrainConfig, work: Path) -> Tokenizer:
+    """Train the BPE and encode the corpus once; a later start with the same files finds both on disk."""
+    if (work / "tokens.json").is_file():
+        return Tokenizer(work)
+    files = sorted(Path(config.corpus).glob("*.txt"))
+    if not config.corpus or not files:
+        raise SystemExit(f"--corpus {config.corpus or '(not given)'}: no .txt files there")
+    documents = [d.strip() for f in files for d in f.read_text(encoding="utf-8").split(f"\n{SEPARATOR}\n") if d.strip()]
+    test = documents[:: config.held_out]
+    train = [d for i, d in enumerate(documents) if i % config.held_out]
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    bpe.train_from_iterator(train, vocab_size=config.vocab_size, special_tokens=[SEPARATOR])
+    bpe.save_model(str(work))
+    tokenizer = Tokenizer(work)
+    for name, part in (("test", test), ("train", train)):
+        ids = [
+            i
+            for d in tqdm(part, desc=f"tokens of {name}", disable=None)
+            for i in (*tokenizer.encode(d), tokenizer.eos_token_id)
+        ]
+        np.save(work / f"{name}.npy", np.array(ids, dtype=np.uint16))
+    (work / "tokens.json").write_text(
+        json.dumps({"test_bytes": sum(len(d.encode()) for d in test), "documents": len(documents)})
+    )
+    return tokenizer
+
+
+def batch(tokens: np.ndarray, step: int, config: PretrainConfig) -> torch.Tensor:
+    """Rows at random offsets, a pure function of (seed, step): a resumed run sees what it would have seen."""
+    offsets = np.random.default_rng([config.seed, step]).integers(
+        0, len(tokens) - config.n_positions, config.batch_size
+    )
+    rows = np.stack([tokens[o : o + config.n_positions] for o in offsets]).astype(np.int64)
+    return torch.from_numpy(rows).to(config.device)
+
+
+@torch.no_grad()
+def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, config: PretrainConfig, windows: int | None) -> float:
+    """Mean loss in nats a token over `windows` held-out windows of the context's length, evenly spaced (None: all)."""
+    model.eval()
+    rows = tokens[: len(tokens) // config.n_positions * config.n_positions].view(-1, config.n_positions)
+    rows = rows[:: max(1, len(rows) // windows)] if windows else rows
+    losses = [model(r.to(config.device), labels=r.to(config.device)).loss.item() * len(r) for r in rows.split(64)]
+    return sum(losses) / len(rows)
+
+
+def resume(work: Path, model, optimizer, parameters, config: PretrainConfig) -> tuple[int, list[dict]]:
+    if not list((work / "checkpoints").glob("step-*")):
+        return 0, []
+    path, tensors, state, _ = find_checkpoint(work)
+    changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - {
+        "compile",
+        "eval_steps",
+        "corpus",
+        "device",
+    }
+    if changed:
+        raise SystemExit(
+            f"{path}: was started with other settings ({', '.join(sorted(changed))}); give another --output_dir"
+        )
+    restore_parameters(parameters, tensors["trainable"])
+    restore_optimizer(optimizer, parameters, tensors["optimizer"])
+    restore_random_state(tensors["rng"], torch.device(config.device))
+    print(f"going on from {path}")
+    return int(path.name.removeprefix("step-")), state["curve"]
+
+
+if __name__ == "__main__":
+    try:
+        main(parse(PretrainConfig, sys.argv[1:], prog="scripts/pretrain_base.py", description=__doc__.split("\n\n")[0]))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from the last checkpoint") from None
+    except ValueError as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,1 @@
+"""The hall: the dull parts of running a loop. No loop in here; that one is in `train.py`, to be read."""

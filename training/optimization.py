@@ -1,0 +1,58 @@
+"""AdamW as Trainer sets it up, and the learning rate as a pure function of the step.
+
+Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from training.errors import UsageError
+
+SCHEDULES = ("linear", "cosine", "constant")
+
+
+def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters. Biases and norms do not decay; LoRA's matrices and the head do, as in Trainer."""
+    norms = {
+        f"{name}.{p}" for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) for p in ("weight", "bias")
+    }
+    decay, plain = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (plain if name in norms or name.endswith("bias") else decay).append(parameter)
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if not decay and not plain:
+        raise UsageError("nothing to train: all parameters are frozen")
+    device = (decay + plain)[0].device.type
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=learning_rate, fused=device in ("cpu", "cuda", "mps")
+    )
+
+
+def learning_rate_at(step: int, total: int, *, peak: float, schedule: str, warmup_steps: float = 0) -> float:
+    """The rate of update number `step`, counted from 0, of `total`.
+
+    Rises linearly over `warmup_steps` (below 1: that share of `total`), then falls to 0 ("linear", "cosine") or stays.
+    """
+    warmup = math.ceil(warmup_steps * total) if 0 < warmup_steps < 1 else int(warmup_steps)
+    if step < warmup:
+        return peak * step / max(1, warmup)
+    if schedule == "constant":
+        return peak
+    progress = (step - warmup) / max(1, total - warmup)
+    factor = 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return peak * max(0.0, factor)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """Scale all gradients so that their common norm is at most `max_norm` (0: leave them); returns the norm before."""
+    parameters = list(parameters)
+    return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf))

@@ -1,0 +1,188 @@
+"""Command line and TOML out of one dataclass: each field is a flag, its default and its help stand beside it.
+
+    @dataclass(frozen=True)
+    class Config:
+        learning_rate: float = option(1e-3, "peak learning rate", group="optimizer", short="lr")
+
+    config = parse(Config, ["--lr", "3e-4"], prog="train.py", description="...")
+
+`--learning_rate` and `--learning-rate` are the same flag. A preset is a TOML file of fields; flags override it.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from training.errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def option(
+    default: Any, help: str, *, group: str, short: str = "", choices: Sequence[str] = (), positional: bool = False
+) -> Any:
+    """A field of a settings dataclass."""
+    metadata = {"help": help, "group": group, "short": short, "choices": tuple(choices), "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parse(
+    cls: type[Config],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    epilog: str = "",
+    presets: Path | None = None,
+) -> Config:
+    """The settings that `argv` asks for; raises UsageError with the nearest right flag for a wrong one."""
+    parser = _build_parser(cls, prog, description, epilog)
+    known, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        raise UsageError(_unknown_flag(parser, unknown[0], prog))
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()}
+    values: dict[str, Any] = {}
+    if presets is not None:
+        preset = given.get("preset", _defaults(cls)["preset"])
+        values = read_preset(cls, preset, presets)
+        values["preset"] = Path(preset).stem
+    return cls(**(values | {k: v for k, v in given.items() if k != "preset" or presets is None}))
+
+
+def read_preset(cls: type, preset: str, directory: Path) -> dict[str, Any]:
+    """The fields set by a preset's name, or by the path of a TOML file."""
+    path = Path(preset) if preset.endswith(".toml") else directory / f"{preset}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
+        raise UsageError(f"--preset {preset}: no such preset; there are {names}, or give the path of a .toml file")
+    return read_toml(cls, path)
+
+
+def read_toml(cls: type, path: Path) -> dict[str, Any]:
+    """The fields in a TOML file, each checked against its type in `cls`."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as TOML ({error})") from error
+    hints = typing.get_type_hints(cls)
+    for name, value in values.items():
+        if name not in hints:
+            raise UsageError(f"{path}: unknown setting '{name}'{_nearest(name, hints)}")
+        values[name] = _coerce(value, hints[name], f"{path}: {name}")
+    return values
+
+
+def to_toml(config: Any) -> str:
+    """All settings as TOML, None left out; `read_toml` reads it back."""
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        if value is not None:
+            lines.append(f"{name} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
+    )
+    groups: dict[str, Any] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        meta = field.metadata
+        group = groups.setdefault(meta["group"], None) or parser.add_argument_group(meta["group"])
+        groups[meta["group"]] = group
+        kind, repeated = _kind(hints[field.name])
+        default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
+        options: dict[str, Any] = {"help": (meta["help"] + default).replace("%", "%%")}
+        if kind is bool:
+            options |= {"type": _parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
+        else:
+            options |= {"type": kind, "metavar": "|".join(meta["choices"]) or kind.__name__.upper()}
+            options |= {"choices": meta["choices"]} if meta["choices"] else {}
+            options |= {"nargs": "*" if meta["positional"] else "+"} if repeated else {}
+        if meta["positional"]:
+            group.add_argument(field.name, **(options | {"metavar": field.name.upper().removesuffix("S")}))
+            continue
+        spellings = [f"--{field.name}"] + ([f"--{meta['short']}"] if meta["short"] else [])
+        group.add_argument(*spellings, dest=field.name, **options)
+        dashed = [s.replace("_", "-").replace("--", "--", 1) for s in spellings if "_" in s]
+        if dashed:
+            group.add_argument(*dashed, dest=field.name, **(options | {"help": argparse.SUPPRESS}))
+    return parser
+
+
+def _unknown_flag(parser: argparse.ArgumentParser, word: str, prog: str) -> str:
+    flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
+    flag = word.split("=")[0]
+    if not flag.startswith("-"):
+        return f"unexpected argument {flag!r} (see {prog} --help)"
+    close = difflib.get_close_matches(flag.replace("-", "_"), [f.replace("-", "_") for f in flags], n=1, cutoff=0.5)
+    hint = f"; did you mean --{close[0].lstrip('_')}?" if close else ""
+    return f"unknown flag {flag}{hint} (see {prog} --help)"
+
+
+def _nearest(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """`int | None` -> (int, False); `tuple[str, ...]` -> (str, True)."""
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], True
+    if isinstance(hint, types.UnionType):
+        return next(t for t in typing.get_args(hint) if t is not type(None)), False
+    return hint, False
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    kind, repeated = _kind(hint)
+    if repeated:
+        values = value if isinstance(value, list) else [value]
+        return tuple(_coerce(item, kind, where) for item in values)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} must be {kind.__name__}, not {value!r}")
+    return value
+
+
+def _parse_bool(word: str) -> bool:
+    if word.lower() in ("true", "yes", "1", "on"):
+        return True
+    if word.lower() in ("false", "no", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    escaped = "".join(
+        c if c >= " " and c not in '"\\\x7f' else f"\\u{ord(c):04x}" for c in str(value)
+    )  # TOML's basic string, every special character as an escape
+    return f'"{escaped}"'
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
