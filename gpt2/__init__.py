@@ -1,6 +1,6 @@
 """The frozen model: a plain GPT-2 that computes what transformers' GPT-2 computes. Start with `model.py`."""
 
-from gpt2.checkpoint import fingerprint
+from gpt2.checkpoint import fingerprint, read_config
 from gpt2.config import CheckpointError, GPT2Config
 from gpt2.hub import resolve_model
 from gpt2.model import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
@@ -14,5 +14,6 @@ __all__ = [
     "GPT2Model",
     "Tokenizer",
     "fingerprint",
+    "read_config",
     "resolve_model",
 ]

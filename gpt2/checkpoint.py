@@ -33,7 +33,7 @@ class PretrainedModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Self:
-        """A model from a directory or a hub id, in eval mode. `changes` replace fields of its config (id2label=..., pad_token_id=...).
+        """A model from a directory or a hub id, in eval mode. `changes` replace fields of its config (id2label=...).
 
         A `score` that the file does not hold is drawn from N(0, initializer_range), one draw from torch's global
         generator and nothing else. Raises CheckpointError for missing, extra, misshapen or non-finite tensors.

@@ -47,6 +47,6 @@ def _from_hub(hub_id: str, download: bool) -> Path:
         except Exception as error:  # noqa: BLE001 - offline, unknown id, no permission: all end in the same advice
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     raise CheckpointError(
-        f"{hub_id}: could not be fetched from the Hugging Face hub ({reason}). Without a network, put {', '.join(MODEL_FILES)} "
-        f"of https://huggingface.co/{hub_id} into a directory and pass it with --model DIRECTORY"
+        f"{hub_id}: could not be fetched from the Hugging Face hub ({reason}). Without a network, put "
+        f"{', '.join(MODEL_FILES)} of https://huggingface.co/{hub_id} into a directory and pass --model DIRECTORY"
     )

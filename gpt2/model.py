@@ -117,7 +117,7 @@ class GPT2Model(PretrainedModel):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
     ) -> GPT2Output:
-        """`input_ids` (B, T); `attention_mask` (B, T), 1 for a real token, 0 for padding; positions count from 0 unless given."""
+        """`input_ids` and `attention_mask` (1 real, 0 padding) are (B, T); positions count from 0 unless given."""
         T = input_ids.shape[1]
         if self.config.n_positions < T:
             raise ValueError(

@@ -106,8 +106,9 @@ class ModulesToSaveWrapper(nn.Module):
         self.modules_to_save = nn.ModuleDict()
         self.active_adapters: list[str] = []
 
-    def forward(self, *args, **kwargs):
-        return self.current()(*args, **kwargs)
+    def forward(self, x: Tensor) -> Tensor:
+        module = self.current()
+        return module(x.to(next(module.parameters()).dtype))  # a trained copy is float32, also on a half base
 
     def current(self) -> nn.Module:
         """The copy in use: that of the first active adapter which has one, else the original."""

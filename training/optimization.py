@@ -4,7 +4,6 @@ Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
 """
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters. Biases and norms do not decay; LoRA's matrices and the head do, as in Trainer."""
+    """AdamW over the trainable parameters; as in Trainer, biases and norms do not decay, LoRA's matrices and head do."""
     norms = {
         f"{name}.{p}" for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) for p in ("weight", "bias")
     }
@@ -52,7 +51,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
     """Scale all gradients so that their common norm is at most `max_norm` (0: leave them); returns the norm before."""
-    parameters = list(parameters)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf))

@@ -12,6 +12,7 @@
 import argparse
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -37,27 +38,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def parse(
-    cls: type[Config],
-    argv: Sequence[str],
-    *,
-    prog: str,
-    description: str,
-    epilog: str = "",
-    presets: Path | None = None,
-) -> Config:
-    """The settings that `argv` asks for; raises UsageError with the nearest right flag for a wrong one."""
+def parse(cls: type[Config], argv: Sequence[str], *, prog: str, description: str, epilog: str = "") -> Config:
+    """The settings that `argv` asks for, the rest at their defaults."""
+    return cls(**parse_flags(cls, argv, prog=prog, description=description, epilog=epilog))
+
+
+def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, epilog: str = "") -> dict[str, Any]:
+    """Only the fields that `argv` names; raises UsageError, with the nearest right flag, for a wrong one."""
     parser = _build_parser(cls, prog, description, epilog)
     known, unknown = parser.parse_known_args(list(argv))
     if unknown:
         raise UsageError(_unknown_flag(parser, unknown[0], prog))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()}
-    values: dict[str, Any] = {}
-    if presets is not None:
-        preset = given.get("preset", _defaults(cls)["preset"])
-        values = read_preset(cls, preset, presets)
-        values["preset"] = Path(preset).stem
-    return cls(**(values | {k: v for k, v in given.items() if k != "preset" or presets is None}))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()}
 
 
 def read_preset(cls: type, preset: str, directory: Path) -> dict[str, Any]:
@@ -66,7 +58,7 @@ def read_preset(cls: type, preset: str, directory: Path) -> dict[str, Any]:
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
         raise UsageError(f"--preset {preset}: no such preset; there are {names}, or give the path of a .toml file")
-    return read_toml(cls, path)
+    return read_toml(cls, path) | {"preset": path.stem}
 
 
 def read_toml(cls: type, path: Path) -> dict[str, Any]:
@@ -90,6 +82,14 @@ def to_toml(config: Any) -> str:
         if value is not None:
             lines.append(f"{name} = {_toml_value(value)}")
     return "\n".join(lines) + "\n"
+
+
+def check_range(config: Any, names: Sequence[str], least: float) -> None:
+    """Raise UsageError for a named setting below `least`, or not finite; None passes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not least <= value < math.inf:
+            raise UsageError(f"--{name} {value}: must be at least {least}")
 
 
 def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -121,7 +121,7 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
             continue
         spellings = [f"--{field.name}"] + ([f"--{meta['short']}"] if meta["short"] else [])
         group.add_argument(*spellings, dest=field.name, **options)
-        dashed = [s.replace("_", "-").replace("--", "--", 1) for s in spellings if "_" in s]
+        dashed = [spelling.replace("_", "-") for spelling in spellings if "_" in spelling]
         if dashed:
             group.add_argument(*dashed, dest=field.name, **(options | {"help": argparse.SUPPRESS}))
     return parser

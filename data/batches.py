@@ -1,0 +1,62 @@
+"""Texts into batches of tensors: token ids, right padding, and an order of rows that depends on nothing hidden."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Encoder(Protocol):
+    """What is needed of a tokenizer."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) int64: 1 for a token, 0 for padding
+    labels: Tensor | None  # (B,) int64
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, padding not counted."""
+        return int(self.attention_mask.sum())
+
+    def to(self, device: torch.device) -> "Batch":
+        labels = None if self.labels is None else self.labels.to(device)
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), labels)
+
+
+def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
+    """Token ids of each text, cut to `max_length`, and how many texts were cut."""
+    ids = tokenizer.encode_batch(texts)
+    cut = sum(len(row) > max_length for row in ids)
+    return [row[:max_length] for row in ids], cut
+
+
+@functools.lru_cache(maxsize=1)
+def epoch_order(n: int, seed: int, epoch: int) -> tuple[int, ...]:
+    """The order of `n` rows in an epoch: a pure function, so that a resumed run meets the rows it would have met."""
+    return tuple(torch.randperm(n, generator=torch.Generator().manual_seed(seed + epoch)).tolist())
+
+
+def collate(ids: Sequence[list[int]], pad_token_id: int, labels: Sequence[int] | None = None) -> Batch:
+    """Rows padded on the right to the longest: `[[5, 6], [7]]` -> ids `[[5, 6], [7, pad]]`, mask `[[1, 1], [1, 0]]`."""
+    width = max(len(row) for row in ids)
+    input_ids = torch.full((len(ids), width), pad_token_id, dtype=torch.long)
+    attention_mask = torch.zeros((len(ids), width), dtype=torch.long)
+    for i, row in enumerate(ids):
+        input_ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        attention_mask[i, : len(row)] = 1
+    return Batch(input_ids, attention_mask, None if labels is None else torch.tensor(labels, dtype=torch.long))
+
+
+def by_length(ids: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length, the longest first: little padding; too little memory shows at once."""
+    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,136 @@
+"""A labelled set of texts: from a file or from the Hugging Face hub, with one rule for what counts as the text."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.reading import LABEL_NAMES, TEXT_NAMES, DataError, Row, Source, make_row, read_rows
+
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+@dataclass(frozen=True)
+class TextRule:
+    """What is done to a text before it is tokenised, in training and in inference alike.
+
+    Rows from the hub end in a newline and rows from a file do not; stripped, they are the same texts.
+    """
+
+    strip: bool = True
+
+    def apply(self, row: Row) -> str:
+        text = row.text.strip() if self.strip else row.text
+        if not text:
+            raise DataError(f"{row.where}: empty text; remove the row or fill it in")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{row.where}: holds half of a surrogate pair, which is no character; repair the row"
+            ) from None
+        return text
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """`labels[i]` numbers the label of `texts[i]` in `label_names`."""
+
+    name: str
+    texts: list[str]
+    labels: list[int]
+    label_names: list[str]
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return dict(enumerate(self.label_names))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.label_names)}
+
+    def fingerprint(self) -> str:
+        """sha256 over texts and labels, in order."""
+        digest = hashlib.sha256()
+        for text, label in zip(self.texts, self.labels):
+            digest.update(f"{label}\0{text}\0".encode())
+        return digest.hexdigest()
+
+
+def load_texts(source: Source, rule: TextRule) -> TextDataset:
+    """All rows of a file, or of a hub dataset's `train` split; raises DataError unless they can be learned from.
+
+    Labels are numbered in alphabetical order (numbers in numerical), so that of ham and spam the second, the
+    positive one, is spam. A hub dataset's own order is kept.
+    """
+    names: list[str] | None = None
+    if Path(source.name).exists() or not _HUB_ID.fullmatch(source.name) or source.name.startswith("."):
+        rows: Iterable[Row] = read_rows(source)
+    else:
+        rows, names = _from_hub(source)
+    texts, labels, places = [], [], {}
+    for row in rows:
+        texts.append(rule.apply(row))
+        labels.append(row.label)
+        places.setdefault(row.label, row.where)
+    if not texts:
+        raise DataError(f"{source.name}: no rows")
+    names = names or _order_labels(places)
+    _check_labels(source.name, names, places, len(texts))
+    number = {name: i for i, name in enumerate(names)}
+    return TextDataset(source.name, texts, [number[label] for label in labels], names)
+
+
+def _order_labels(places: dict[str, str]) -> list[str]:
+    numeric = all(re.fullmatch(r"-?\d{1,18}", label) for label in places)
+    return sorted(places, key=(lambda label: (int(label), label)) if numeric else None)
+
+
+def _check_labels(name: str, names: list[str], places: dict[str, str], rows: int) -> None:
+    if len(places) < 2:
+        raise DataError(f"{name}: all rows have the label '{next(iter(places))}'; at least two labels are needed")
+    if len(places) > max(100, rows // 2):
+        raise DataError(f"{name}: {len(places)} different labels in {rows} rows; is --label_column the text column?")
+    for label, where in places.items():
+        if not label.strip():
+            raise DataError(f"{where}: empty label")
+        twin = next((n for n in names if n != label and n.strip().lower() == label.strip().lower()), None)
+        if twin is not None:
+            raise DataError(
+                f"{where}: label {label!r} and label {twin!r} differ only in case or spaces; use one of them"
+            )
+
+
+def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
+    # Imported here: it takes seconds, and a run on a local file does not need it.
+    import datasets
+
+    try:
+        table = datasets.load_dataset(source.name, split="train")
+    except Exception as error:  # noqa: BLE001 - offline, unknown id, no such split: the hub's errors share no base class
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{source.name}: no such file, and not to be had from the Hugging Face hub ({reason}); "
+            "without a network give the path of a .tsv, .csv or .jsonl file"
+        ) from error
+    text = _hub_column(source.name, table.column_names, source.text_column, TEXT_NAMES, "--text_column")
+    label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
+    names = getattr(table.features[label], "names", None)
+
+    def rows() -> Iterator[Row]:
+        for i, record in enumerate(table):
+            value = record[label]
+            value = names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
+            yield make_row(record[text], value, f"{source.name} row {i}", text, label)
+
+    return rows(), list(names) if names else None
+
+
+def _hub_column(name: str, columns: list[str], wanted: str | None, usual: tuple[str, ...], flag: str) -> str:
+    column = wanted if wanted is not None else next((c for c in usual if c in columns), None)
+    if column not in columns:
+        raise DataError(
+            f"{name}: no column '{wanted or usual[0]}'; there are {', '.join(columns)} (choose with {flag})"
+        )
+    return column

@@ -1,0 +1,124 @@
+"""Which rows train, which choose, which report, and how many test rows the model has already seen word for word."""
+
+import math
+import random
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.dataset import TextDataset
+from data.reading import DataError
+
+SPLITS = ("seed", "random", "stratified", "grouped")
+NEAR_DUPLICATE = 0.7  # Jaccard overlap of word sets from which two messages count as one
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers. `val` chooses the best checkpoint; where it is empty, `test` does, and the report says so."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: float, seed: int) -> Split:
+    """Divide the rows; `val_size` is a share of what is left beside the test part.
+
+    seed        numpy's permutation of the rows from default_rng(seed), the first part tests: with seed 23 this is
+                `train_test_split(test_size=0.2, seed=23)` of the `datasets` library, row for row
+    random      the same idea with Python's generator
+    stratified  every label has its share in each part
+    grouped     near-duplicates (word sets with Jaccard >= 0.7) stay on one side
+    """
+    n = len(dataset.texts)
+    if not 0 < test_size < 1 or not 0 <= val_size < 1:
+        raise DataError(
+            f"test_size {test_size} must lie between 0 and 1, val_size {val_size} be at least 0 and below 1"
+        )
+    if kind == "seed":
+        import numpy as np
+
+        blocks = [[int(row)] for row in np.random.default_rng(seed).permutation(n)]
+    elif kind == "grouped":
+        blocks = near_duplicate_groups(dataset.texts)
+        random.Random(seed).shuffle(blocks)
+    else:
+        blocks = [[row] for row in range(n)]
+        random.Random(seed).shuffle(blocks)
+    label_of = dataset.labels.__getitem__ if kind == "stratified" else lambda row: 0
+    test, rest = _take(blocks, test_size, label_of)
+    val, train = _take(rest, val_size, label_of)
+    split = Split(_rows(train), _rows(val), _rows(test))
+    if not split.train or not split.test or (val_size and not split.val):
+        raise DataError(f"{dataset.name}: {n} rows are too few for a {kind} split into training, validation and test")
+    if len({dataset.labels[row] for row in split.train}) < len(dataset.label_names):
+        raise DataError(f"{dataset.name}: a label has no row in the training part; use --split stratified")
+    return split
+
+
+def count_seen(dataset: TextDataset, split: Split) -> int:
+    """How many test rows stand word for word in the training part."""
+    seen = {dataset.texts[row] for row in split.train}
+    return sum(dataset.texts[row] in seen for row in split.test)
+
+
+def near_duplicate_groups(texts: Sequence[str]) -> list[list[int]]:
+    """Connected groups of texts whose word sets overlap with Jaccard >= 0.7, each in row order.
+
+    Two sets that overlap this much share one of their rarest words: with all words in one global order, the first
+    |x| - ceil(0.7 |x|) + 1 of each are enough to find every pair (prefix filtering, Chaudhuri et al. 2006).
+    """
+    words = [frozenset(re.findall(r"\w+", text.lower())) or frozenset([text]) for text in texts]
+    frequency: dict[str, int] = defaultdict(int)
+    for bag in words:
+        for word in bag:
+            frequency[word] += 1
+    leader = list(range(len(texts)))
+
+    def find(row: int) -> int:
+        while leader[row] != row:
+            leader[row] = leader[leader[row]]
+            row = leader[row]
+        return row
+
+    index: dict[str, list[int]] = defaultdict(list)
+    for row in sorted(range(len(texts)), key=lambda row: (len(words[row]), row)):
+        bag = words[row]
+        rarest = sorted(bag, key=lambda word: (frequency[word], word))
+        prefix = rarest[: len(bag) - math.ceil(NEAR_DUPLICATE * len(bag)) + 1]
+        for other in {other for word in prefix for other in index[word]}:
+            common = len(bag & words[other])
+            # common / union >= 7/10 in whole numbers: 7 of 10 words must not fail for 0.7's last bit
+            if 10 * common >= 7 * (len(bag) + len(words[other]) - common):
+                a, b = sorted((find(row), find(other)))
+                leader[b] = a
+        for word in prefix:
+            index[word].append(row)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in range(len(texts)):
+        groups[find(row)].append(row)
+    return list(groups.values())
+
+
+def _take(blocks: list[list[int]], share: float, label_of) -> tuple[list[list[int]], list[list[int]]]:
+    """The first blocks of each label until they hold `share` of its rows (rounded up), and the other blocks."""
+    totals: dict[int, int] = defaultdict(int)
+    for block in blocks:
+        totals[label_of(block[0])] += len(block)
+    wanted = {label: math.ceil(share * total - 1e-9) for label, total in totals.items()}
+    taken, rest = [], []
+    for block in blocks:
+        label = label_of(block[0])
+        # A label with a single row trains: held out, it could never be learned.
+        if len(block) <= wanted[label] and totals[label] > 1:
+            wanted[label] -= len(block)
+            taken.append(block)
+        else:
+            rest.append(block)
+    return taken, rest
+
+
+def _rows(blocks: list[list[int]]) -> list[int]:
+    return [row for block in blocks for row in block]

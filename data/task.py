@@ -1,0 +1,67 @@
+"""A task ready for a loop: rows read, divided and tokenised once, and batches of them on demand."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from data.baselines import BASELINES, Probabilities
+from data.batches import Batch, Encoder, by_length, collate, encode
+from data.dataset import TextDataset
+from data.splits import Split, count_seen
+
+
+@dataclass(frozen=True)
+class Task:
+    dataset: TextDataset
+    split: Split
+    ids: list[list[int]]  # token ids of every row
+    max_length: int
+    cut: int  # rows that were longer
+    seen: int  # test rows that stand word for word in the training part
+    pad_token_id: int
+
+    @property
+    def choosing(self) -> list[int]:
+        """The rows that choose the best checkpoint: validation, or test where there is none."""
+        return self.split.val or self.split.test
+
+    def labels(self, rows: Sequence[int]) -> list[int]:
+        return [self.dataset.labels[row] for row in rows]
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        return collate([self.ids[row] for row in rows], self.pad_token_id, self.labels(rows))
+
+    def micro_batches(self, rows: Sequence[int], batch_size: int) -> list[Batch]:
+        """The rows of one optimizer step, in order, in batches of at most `batch_size`."""
+        return [self.batch(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+
+    def eval_batches(self, rows: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], Batch]]:
+        """(positions in `rows`, batch), rows of similar length together."""
+        for positions in by_length([self.ids[row] for row in rows], batch_size):
+            yield positions, self.batch([rows[position] for position in positions])
+
+    def baselines(self) -> dict[str, Probabilities]:
+        """What each baseline says of the test rows."""
+        texts, train = self.dataset.texts, self.split.train
+        known = [texts[row] for row in train], self.labels(train), len(self.dataset.label_names)
+        return {name: rule(*known, [texts[row] for row in self.split.test]) for name, rule in BASELINES.items()}
+
+    def describe(self) -> str:
+        """What a user should know of the rows before training starts."""
+        names, labels = self.dataset.label_names, self.dataset.labels
+        counts = ", ".join(f"{labels.count(i):,} {name}" for i, name in enumerate(names[:6])) + ", ..." * (
+            len(names) > 6
+        )
+        sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
+        lines = [f"{self.dataset.name}: {len(labels):,} rows ({counts}); {sizes}"]
+        lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
+        if self.cut:
+            lines.append(f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that")
+        if not self.split.val:
+            lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
+        return "\n".join(lines)
+
+
+def prepare_task(dataset: TextDataset, split: Split, tokenizer: Encoder, pad_token_id: int, max_length: int) -> Task:
+    """Tokenise all rows once, cut to `max_length`."""
+    ids, cut = encode(tokenizer, dataset.texts, max_length)
+    return Task(dataset, split, ids, max_length, cut, count_seen(dataset, split), pad_token_id)

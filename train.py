@@ -1,0 +1,286 @@
+"""Teach a frozen GPT-2 a classification task with hand-written LoRA. The whole run, in numbered paragraphs.
+
+The model is in gpt2/model.py, LoRA in lora/layer.py; forward, loss, backward, clip and step are in `train_step`.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import data
+import gpt2
+import lora
+from training.device import DEVICES, PRECISIONS, Place, choose_place
+from training.errors import NonFiniteError, Stopped, run_door
+from training.evaluation import evaluate
+from training.files import atomic_directory, write_atomically
+from training.metrics import classification_metrics
+from training.optimization import SCHEDULES, build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
+from training.progress import Progress
+from training.report import model_card, summary
+from training.run import MetricsLog, StopRequest, open_run, write_config
+from training.settings import check_range, option, parse_flags, read_preset, read_toml
+from training.state import RunState, Trainee, run_of
+from training.task import TaskRecord
+
+ROOT = Path(__file__).resolve().parent
+STRATEGIES = ("no", "epoch", "steps")
+EXAMPLES = """examples:
+  python train.py                                                  bundled model and messages, offline
+  python train.py --preset seed                                    the notebook's recipe on GPT-2
+  python train.py --model gpt2 --dataset mine.csv --text_column body --label_column topic
+  python train.py --resume_from_checkpoint runs/tiny               go on where a run was stopped"""
+
+
+# fmt: off
+@dataclass(frozen=True)
+class TrainConfig:
+    preset: str = option("tiny", "recipe in presets/, or a .toml file; flags override it", group="what")
+    model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what")
+    dataset: str = option("data/messages/messages.tsv", "file (.tsv .csv .jsonl) or hub id", group="what")
+    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="what")
+    label_column: str | None = option(None, "if it is not called label, class, ...", group="what")
+    encoding: str = option("utf-8", "of a data file", group="what")
+    strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
+    split: str = option("stratified", "how rows are divided (seed: the notebook's way)", group="what", choices=data.SPLITS)
+    split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
+    test_size: float = option(0.2, "share of the rows that only report", group="what")
+    val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")
+    max_length: int | None = option(None, "cut texts to so many tokens; default: all positions", group="what")
+    train: str = option("lora", "what is trained", group="LoRA", choices=("lora", "head", "full"))
+    lora_r: int = option(8, "rank r of A and B", group="LoRA")
+    lora_alpha: float = option(32.0, "the update is scaled by lora_alpha / r", group="LoRA")
+    lora_dropout: float = option(0.1, "dropout on the input of A", group="LoRA")
+    target_modules: tuple[str, ...] = option(("c_attn", "c_proj"), "layers, by the end of their name", group="LoRA")
+    use_rslora: bool = option(False, "scale by lora_alpha / sqrt(r)", group="LoRA")
+    learning_rate: float = option(1e-3, "peak learning rate", group="training", short="lr")
+    per_device_train_batch_size: int = option(32, "rows per forward pass", group="training", short="batch_size")
+    gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", group="training")
+    num_train_epochs: int = option(3, "passes over the training rows", group="training", short="epochs")
+    max_steps: int = option(-1, "optimizer steps; above 0 it overrides the epochs", group="training")
+    weight_decay: float = option(0.01, "AdamW's, on all but biases and norms", group="training")
+    warmup_steps: float = option(0.0, "linear warm-up; below 1: a share of all steps", group="training")
+    lr_scheduler_type: str = option("linear", "after the warm-up", group="training", choices=SCHEDULES)
+    max_grad_norm: float = option(1.0, "clip gradients to this norm; 0: do not", group="training")
+    seed: int = option(42, "new weights, order of rows, dropout", group="training")
+    eval_strategy: str = option("epoch", "when to evaluate", group="evaluation", choices=STRATEGIES)
+    eval_steps: int = option(50, "with --eval_strategy steps", group="evaluation")
+    per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
+    load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
+    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=("loss", "accuracy", "f1", "mcc"))
+    output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
+    overwrite: bool = option(False, "replace the run in --output_dir", group="files")
+    resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")
+    save_strategy: str = option("epoch", "when to save a checkpoint", group="files", choices=STRATEGIES)
+    save_steps: int = option(50, "with --save_strategy steps", group="files")
+    save_total_limit: int = option(2, "newest checkpoints kept, besides the best", group="files")
+    logging_steps: int = option(10, "report every so many steps", group="files")
+    device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
+    precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
+
+    def __post_init__(self) -> None:
+        at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
+                      "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
+        check_range(self, at_least_1, 1)
+        check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
+# fmt: on
+
+
+def main(config: TrainConfig) -> dict[str, Any]:
+    """One run from start to finish; returns what results.json holds."""
+    # 1. Where to compute.
+    place = choose_place(config.device, config.precision)
+    print(place)
+    # 2. What to learn from.
+    directory = gpt2.resolve_model(locate(config.model))
+    tokenizer = gpt2.Tokenizer.from_pretrained(directory)
+    source = data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
+    dataset = data.load_texts(source, data.TextRule(config.strip))
+    how = {"kind": config.split, "test_size": config.test_size, "val_size": config.val_size, "seed": config.split_seed}
+    positions = gpt2.read_config(directory).n_positions
+    max_length = min(config.max_length or positions, positions)
+    task = data.prepare_task(dataset, data.split_rows(dataset, **how), tokenizer, tokenizer.eos_token_id, max_length)
+    print(task.describe())
+    # 3. The frozen model, and LoRA on it.
+    model, fingerprint = build_model(config, directory, task)
+    model.to(place.device)
+    lora.print_trainable_parameters(model)
+    record = TaskRecord(
+        label_names=dataset.label_names, max_length=max_length, text_rule={"strip": config.strip}, split=how,
+        base={"name": config.model, "fingerprint": fingerprint}, seed=config.seed,
+        dataset=dataclasses.asdict(source) | {"name": config.dataset, "fingerprint": dataset.fingerprint()},
+    )  # fmt: skip
+    with open_run_directory(config) as run:
+        print(f"writing to {run}")
+        if not config.resume_from_checkpoint:
+            write_config(run, config, output_dir=str(run), precision=place.precision)
+        # 4. How good it is before, and how good one gets without a language model.
+        before = scores_of(task.split.test, model, config, task, place)
+        truth = torch.tensor(task.labels(task.split.test))
+        known = {
+            name: classification_metrics(torch.tensor(p).clamp_min(1e-12).log(), truth)
+            for name, p in task.baselines().items()
+        }
+        # 5. Training.
+        state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
+        fit(model, config, task, place, run, state)
+        # 6. How good it is after, and the files that keep it.
+        trainable, total = lora.count_parameters(model)
+        results = {
+            "before": before, "after": scores_of(task.split.test, model, config, task, place), "baselines": known,
+            "trainable_parameters": trainable, "total_parameters": total, "steps": state.step,
+            "train_seconds": state.train_seconds, "samples_per_second": state.rows / max(state.train_seconds, 1e-9),
+            "tokens_per_second": state.tokens / max(state.train_seconds, 1e-9), "device": place.device.type,
+            "precision": place.precision, "train": config.train, "model": config.model, "dataset": config.dataset,
+            "split": config.split, "test_rows_seen_in_train": task.seen, "seed": config.seed, "best_step": state.best_step,
+            "rows": {part: len(getattr(task.split, part)) for part in ("train", "val", "test")}, "torch": torch.__version__,
+        }  # fmt: skip
+        save_product(run, model, config, tokenizer, record, results)
+        write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
+    print(summary(results, dataset.label_names))
+    return results
+
+
+def build_model(config: TrainConfig, directory: Path, task: data.Task) -> tuple[torch.nn.Module, str]:
+    """The model with what `--train` asks for trainable, and the fingerprint of its base."""
+    torch.manual_seed(config.seed)
+    model = gpt2.GPT2ForSequenceClassification.from_pretrained(
+        directory, id2label=task.dataset.id2label, pad_token_id=task.pad_token_id
+    )
+    model.name_or_path = config.model
+    fingerprint = gpt2.fingerprint(model.state_dict())
+    if config.train == "lora":
+        adapter = lora.LoraConfig(
+            r=config.lora_r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout,
+            use_rslora=config.use_rslora, target_modules=config.target_modules, task_type="SEQ_CLS",
+        )  # fmt: skip
+        lora.apply_lora(model, adapter)
+    elif config.train == "head":
+        model.requires_grad_(False)
+        model.score.requires_grad_(True)
+    return model, fingerprint
+
+
+def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, state: RunState) -> None:
+    """The loop over optimizer steps. Ends with the best weights in the model; raises Stopped on Ctrl-C or SIGTERM."""
+    optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
+    scaler = place.grad_scaler()
+    trainee = Trainee(lora.trainable_parameters(model), optimizer, scaler, place)
+    torch.manual_seed(config.seed)
+    if config.resume_from_checkpoint:
+        print(trainee.restore(Path(config.resume_from_checkpoint), state, config))
+    rows_per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps_per_epoch = -(-len(task.split.train) // rows_per_step)
+    total = config.max_steps if config.max_steps > 0 else config.num_train_epochs * steps_per_epoch
+    schedule = {"peak": config.learning_rate, "schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
+    log = MetricsLog(run / "metrics.jsonl", state.step)
+    with StopRequest() as stop, Progress(total, state.step, config.logging_steps) as progress:
+        for step in range(state.step, total):
+            epoch, at = divmod(step, steps_per_epoch)
+            state.start_clock()
+            order = data.epoch_order(len(task.split.train), config.seed, epoch)
+            rows = [task.split.train[i] for i in order[at * rows_per_step : (at + 1) * rows_per_step]]
+            batches = task.micro_batches(rows, config.per_device_train_batch_size)
+            rate = learning_rate_at(state.updates, total, **schedule)
+            set_learning_rate(optimizer, rate)
+            model.train()
+            loss, grad_norm, stepped = train_step(model, optimizer, scaler, batches, place, config.max_grad_norm)
+            state.finish_step(stepped, len(rows), sum(batch.tokens for batch in batches))
+
+            log.write(step=state.step, loss=loss, learning_rate=rate, grad_norm=grad_norm)
+            progress.step(state.step, loss, batches)
+            is_best, last, end_of_epoch = False, state.step == total, at + 1 == steps_per_epoch
+            if last or due(config.eval_strategy, config.eval_steps, state.step, end_of_epoch):
+                scores = scores_of(task.choosing, model, config, task, place)
+                log.write(step=state.step, part="validation" if task.split.val else "test", **scores)
+                progress.evaluated(state.step, scores)
+                is_best = state.note_score(scores, config.metric_for_best_model) and config.load_best_model_at_end
+            if stop.signal or is_best or due(config.save_strategy, config.save_steps, state.step, end_of_epoch):
+                trainee.save(run, state, config, config.save_total_limit)
+            if stop.signal and not last:
+                again = f"python train.py --resume_from_checkpoint {run}"
+                raise Stopped(f"stopped after step {state.step}; go on with: {again}", stop.signal)
+    if config.load_best_model_at_end:
+        trainee.load_best(run, state)
+
+
+def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place, max_grad_norm: float):
+    """One optimizer step over one or more batches. Returns (mean loss in nats, gradient norm before clipping, stepped).
+
+    The losses of all rows are summed and divided by the number of rows of the whole step. A mean per batch, averaged
+    afterwards, would weigh the rows of a short batch more.
+    """
+    rows = sum(len(batch.labels) for batch in batches)
+    mean_loss = 0.0
+    for batch in batches:
+        batch = batch.to(place.device)
+        with place.autocast():
+            logits = model(batch.input_ids, batch.attention_mask).logits  # (B, C)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(logits, batch.labels, reduction="sum") / rows
+        scaler.scale(loss).backward()
+        mean_loss += loss.item()
+    scaler.unscale_(optimizer)  # clipping needs the true gradients
+    grad_norm = clip_gradients(optimizer, max_grad_norm)
+    if not scaler.is_enabled() and not math.isfinite(mean_loss + grad_norm):
+        raise NonFiniteError(f"loss {mean_loss}, gradient norm {grad_norm}: no step was made; lower --learning_rate")
+    scale = scaler.get_scale()
+    scaler.step(optimizer)  # skipped where fp16 overflowed; the schedule must not move then
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    if scaler.is_enabled() and scaler.get_scale() < 1.0:
+        raise NonFiniteError("fp16 overflows at every scale: loss or gradients are not finite; use bf16 or fp32")
+    return mean_loss, grad_norm, scaler.get_scale() >= scale
+
+
+def due(strategy: str, every: int, step: int, end_of_epoch: bool) -> bool:
+    return end_of_epoch if strategy == "epoch" else strategy == "steps" and step % every == 0
+
+
+def scores_of(rows: list[int], model, config: TrainConfig, task: data.Task, place: Place) -> dict[str, Any]:
+    return evaluate(model, task.eval_batches(rows, config.per_device_eval_batch_size), task.labels(rows), place)
+
+
+def open_run_directory(config: TrainConfig):
+    """The run's directory, held against a second run: a new one, or that of the run to go on with."""
+    resume = config.resume_from_checkpoint
+    output_dir = str(run_of(Path(resume))) if resume else config.output_dir
+    return open_run(output_dir, Path("runs") / config.preset, resume=bool(resume), overwrite=config.overwrite)
+
+
+def save_product(run: Path, model, config: TrainConfig, tokenizer, record: TaskRecord, results: dict[str, Any]) -> None:
+    """`adapter/` in peft's format, or `model/` in transformers' where whole weights were trained."""
+    with atomic_directory(run / ("adapter" if config.train == "lora" else "model")) as directory:
+        if config.train == "lora":
+            lora.save_adapter(model, directory)
+        else:
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+        record.save(directory)
+        (directory / "README.md").write_text(model_card(results, record.label_names), encoding="utf-8")
+
+
+def locate(name: str) -> str:
+    """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
+    return str(ROOT / name) if not Path(name).exists() and (ROOT / name).exists() else name
+
+
+def read_settings(argv: list[str]) -> TrainConfig:
+    """Flags over the preset, or, for a run to go on with, over the settings that run was started with."""
+    flags = parse_flags(TrainConfig, argv, prog="train.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    if flags.get("resume_from_checkpoint"):
+        run = run_of(Path(flags["resume_from_checkpoint"]))
+        return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
+    preset = read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets")
+    return TrainConfig(**(preset | flags))
+
+
+if __name__ == "__main__":
+    sys.exit(run_door(lambda: main(read_settings(sys.argv[1:]))))

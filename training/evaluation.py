@@ -1,0 +1,40 @@
+"""Run a classifier over batches without dropout and without a graph."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from training.device import Place
+from training.metrics import classification_metrics
+
+
+class Inputs(Protocol):
+    input_ids: Tensor
+    attention_mask: Tensor
+
+    def to(self, device: torch.device) -> "Inputs": ...
+
+
+def predict(model: nn.Module, batches: Iterable[tuple[Sequence[int], Inputs]], rows: int, place: Place) -> Tensor:
+    """Logits (rows, C) on the CPU in float32. Each batch comes with its row numbers, so any order will do."""
+    was_training = model.training
+    model.eval()
+    result: Tensor | None = None
+    with torch.inference_mode(), place.autocast():
+        for numbers, batch in batches:
+            batch = batch.to(place.device)
+            logits = model(batch.input_ids, batch.attention_mask).logits.float().cpu()
+            result = logits.new_zeros(rows, logits.shape[1]) if result is None else result
+            result[list(numbers)] = logits
+    model.train(was_training)
+    return result
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Sequence[int], Inputs]], labels: Sequence[int], place: Place
+) -> dict[str, Any]:
+    """The scores of `classification_metrics` for the rows whose labels are given."""
+    logits = predict(model, batches, len(labels), place)
+    return classification_metrics(logits, torch.tensor(labels))

@@ -1,0 +1,65 @@
+"""Progress of the loop: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+
+class Inputs(Protocol):
+    input_ids: Tensor
+    tokens: int
+
+
+class Progress:
+    """Shows, every `every` steps, the mean loss, the rate of real tokens and how much of the work was padding."""
+
+    def __init__(self, total_steps: int, start: int, every: int):
+        # tqdm's own "disable where this is no terminal" would stay silent; there we print lines instead.
+        self.bar = tqdm(total=total_steps, initial=start, unit="step", disable=not sys.stderr.isatty())
+        self.total_steps, self.every = total_steps, every
+        self._reset()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.close()
+
+    def step(self, step: int, loss: float, batches: Sequence[Inputs]) -> None:
+        """Note one optimizer step."""
+        self.losses.append(loss)
+        self.tokens += sum(batch.tokens for batch in batches)
+        self.positions += sum(batch.input_ids.numel() for batch in batches)
+        self.bar.update(1)
+        if len(self.losses) < self.every and step < self.total_steps:
+            return
+        rate = self.tokens / (time.perf_counter() - self.began)
+        padding = 1 - self.tokens / self.positions
+        text = f"loss {sum(self.losses) / len(self.losses):.4f}, {rate:,.0f} real tokens/s, {padding:.0%} padding"
+        if self.bar.disable:
+            print(f"step {step}/{self.total_steps}: {text}", flush=True)
+        else:
+            self.bar.set_postfix_str(text)
+        self._reset()
+
+    def evaluated(self, step: int, scores: dict[str, Any]) -> None:
+        """Show an evaluation; its time does not count as training time."""
+        self.say(
+            f"step {step}: held out loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%}, F1 {scores['f1']:.3f}"
+        )
+        self._reset()
+
+    def say(self, line: str) -> None:
+        """A line of its own, above the bar."""
+        if self.bar.disable:
+            print(line, flush=True)
+        else:
+            self.bar.write(line)
+
+    def _reset(self) -> None:
+        self.began, self.tokens, self.positions = time.perf_counter(), 0, 0
+        self.losses: list[float] = []

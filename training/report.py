@@ -1,0 +1,92 @@
+"""What a run tells its user: a table on the screen and a model card beside the adapter."""
+
+from typing import Any
+
+from training.metrics import predicts_one_label
+
+_COLUMNS = ("accuracy", "precision", "recall", "f1", "mcc", "false_positive_rate", "loss")
+_HEADS = ("accuracy", "precision", "recall", "F1", "MCC", "false pos.", "loss")
+_WHAT = {"lora": "LoRA", "head": "head only", "full": "full fine-tuning"}
+
+
+def summary(results: dict[str, Any], label_names: list[str]) -> str:
+    """Before, after and the baselines side by side on the test rows, and what to think of it."""
+    rows = {"before": results["before"], f"after ({_WHAT[results['train']]})": results["after"], **results["baselines"]}
+    parts = [
+        f"{results['rows']['test']:,} test rows, best checkpoint: step {results['best_step']}",
+        comparison_table(rows),
+        confusion_table(results["after"], label_names),
+        f"{results['steps']} steps in {results['train_seconds']:.1f} s: {results['samples_per_second']:,.0f} samples/s, "
+        f"{results['tokens_per_second']:,.0f} real tokens/s",
+    ]
+    label = predicts_one_label(results["after"])
+    if label is not None:
+        parts.append(
+            f"The model calls every test row '{label_names[label]}': it has learned the class mix and nothing else.\n"
+            "Try a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."
+        )
+    return "\n\n".join(["", *parts])
+
+
+def comparison_table(rows: dict[str, dict[str, Any]]) -> str:
+    """One line per classifier, the same scores in the same columns, aligned for a terminal."""
+    width = max(len(name) for name in rows) + 1
+    lines = [" " * width + "".join(f"{head:>11}" for head in _HEADS) + "   95 % interval of accuracy"]
+    for name, scores in rows.items():
+        low, high = scores["accuracy_interval"]
+        cells = "".join(_cell(column, scores[column]) for column in _COLUMNS)
+        lines.append(f"{name:<{width}}{cells}   {100 * low:.2f} to {100 * high:.2f} %")
+    return "\n".join(lines)
+
+
+def _cell(column: str, value: float) -> str:
+    return f"{100 * value:>9.2f} %" if column in ("accuracy", "false_positive_rate") else f"{value:>11.3f}"
+
+
+def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
+    """Truth down, prediction across."""
+    width = max(8, max(map(len, label_names)) + 2)
+    corner = "truth \\ said"
+    first = max(len(corner), width)
+    lines = [corner.ljust(first) + "".join(f"{name:>{width}}" for name in label_names)]
+    for name, counts in zip(label_names, metrics["confusion_matrix"]):
+        lines.append(name.ljust(first) + "".join(f"{count:>{width}}" for count in counts))
+    return "\n".join(lines)
+
+
+def model_card(results: dict[str, Any], label_names: list[str]) -> str:
+    """The README.md of an adapter: what it is, how it did, how to use it."""
+    lines = ["| | accuracy | 95 % interval | F1 | MCC | false positive rate |", "|---|---|---|---|---|---|"]
+    for name, m in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
+        low, high = m["accuracy_interval"]
+        lines.append(
+            f"| {name} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} | {m['f1']:.3f} | {m['mcc']:.3f} "
+            f"| {m['false_positive_rate']:.2%} |"
+        )
+    table, matrix, rows = "\n".join(lines), confusion_table(results["after"], label_names), results["rows"]
+    chosen = "validation part" if rows["val"] else "test part itself, so the test score is flattered"
+    kind = "adapter" if results["train"] == "lora" else "model"
+    peft = "`PeftModel.from_pretrained(base, DIRECTORY)` reads it.\n" if kind == "adapter" else ""
+    return f"""---
+base_model: "{results["model"]}"
+library_name: {"peft" if kind == "adapter" else "transformers"}
+tags: [gpt2, text-classification]
+---
+# GPT-2, {_WHAT[results["train"]]}: {", ".join(label_names)}
+
+- Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`: {rows["train"]:,} training,
+  {rows["val"]:,} validation and {rows["test"]:,} test rows; {results["test_rows_seen_in_train"]:,} of the test rows stand
+  word for word in the training part.
+- {results["trainable_parameters"]:,} of {results["total_parameters"]:,} parameters trained, {results["steps"]} steps, seed
+  {results["seed"]}, {results["device"]} in {results["precision"]}. The best checkpoint (step {results["best_step"]}) was chosen on the
+  {chosen}.
+
+Scores on the test rows; with two labels, `{label_names[-1]}` is the positive one.
+
+{table}
+
+```
+{matrix}
+```
+
+Use it: `python infer.py --adapter DIRECTORY "a text"`. {peft}"""
