@@ -2,7 +2,7 @@
 
 from data.batches import Batch, by_length, collate, encode, epoch_order
 from data.dataset import TextDataset, TextRule, load_texts
-from data.reading import DataError, Row, Source, read_rows
+from data.reading import DataError, Row, Source, read_rows, split_lines
 from data.splits import SPLITS, Split, count_seen, split_rows
 from data.task import Task, prepare_task
 
@@ -24,5 +24,6 @@ __all__ = [
     "load_texts",
     "prepare_task",
     "read_rows",
+    "split_lines",
     "split_rows",
 ]

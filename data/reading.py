@@ -8,7 +8,7 @@ swallow two of them between unbalanced quotes.
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -61,28 +61,33 @@ def read_rows(source: Source) -> Iterator[Row]:
 
 
 def read_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
-    """(`file:line`, text) for each line. Only a newline ends a line: U+2028 and its like are part of the text."""
+    """(`file:line`, text) for each line of a file."""
     try:
         with open(path, "rb") as file:
-            pending: list[tuple[str, str]] = []  # blank lines, kept back: at the end of a file they mean nothing
-            for number, raw in enumerate(file, 1):
-                where = f"{path}:{number}"
-                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith("utf-16"):
-                    raise DataError(f"{where}: the file is UTF-16; convert it to UTF-8 first")
-                line = _decode(raw, encoding, where).removeprefix("\ufeff" if number == 1 else "")
-                pending.append((where, line.removesuffix("\n").removesuffix("\r")))
-                if line.strip():
-                    yield from pending
-                    pending = []
-    except LookupError:
-        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
+            yield from split_lines(file, str(path), encoding)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def split_lines(file: Iterable[bytes], name: str, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
+    """(`name:line`, text) for each line. Only a newline ends a line: U+2028 and its like are part of the text."""
+    pending: list[tuple[str, str]] = []  # blank lines, kept back: at the end of a file they mean nothing
+    for number, raw in enumerate(file, 1):
+        where = f"{name}:{number}"
+        if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{where}: the file is UTF-16; convert it to UTF-8 first")
+        line = _decode(raw, encoding, where).removeprefix("\ufeff" if number == 1 else "")
+        pending.append((where, line.removesuffix("\n").removesuffix("\r")))
+        if line.strip():
+            yield from pending
+            pending = []
 
 
 def _decode(raw: bytes, encoding: str, where: str) -> str:
     try:
         return raw.decode(encoding)
+    except LookupError:
+        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where}: byte {error.start + 1} is not {encoding}; convert the file or try --encoding latin-1"

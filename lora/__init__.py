@@ -1,6 +1,6 @@
 """The idea: LoRA on any torch model made of Linear and Conv1D layers. Start with `layer.py`."""
 
-from lora.checkpoint import load_adapter, lora_state_dict, save_adapter
+from lora.checkpoint import head_shape, load_adapter, lora_state_dict, save_adapter
 from lora.config import AdapterError, LoraConfig
 from lora.inject import (
     active_adapters,
@@ -25,6 +25,7 @@ __all__ = [
     "count_parameters",
     "delete_adapter",
     "disable_lora",
+    "head_shape",
     "load_adapter",
     "lora_state_dict",
     "merge_and_unload",

@@ -108,6 +108,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise AdapterError(f"{path}: not a whole safetensors file ({error})") from error
 
 
+def head_shape(directory: str | Path) -> tuple[int, int] | None:
+    """(labels, width) of the `score` that an adapter brings along, None if it brings none."""
+    tensors = _read_weights(Path(directory) / _WEIGHTS)
+    return next((tuple(t.shape) for key, t in tensors.items() if key == f"{_PREFIX}score.weight"), None)
+
+
 def _check_rank(path: Path, tensors: dict[str, Tensor], config: LoraConfig) -> None:
     """Before any layer of size r is built: a file may say r is a thousand million."""
     wrong = [key for key, t in tensors.items() if key.endswith("lora_A.weight") and t.shape[0] != config.r]

@@ -1,0 +1,255 @@
+"""Classify texts with what train.py has learned, and see the base model beside the tuned one.
+
+`load_classifier` is the one place that puts base, adapter, tokenizer and labels together.
+"""
+
+import contextlib
+import csv
+import itertools
+import json
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+import data
+import gpt2
+import lora
+from training.device import DEVICES, PRECISIONS, Place, choose_place
+from training.errors import UsageError, run_door
+from training.evaluation import predict
+from training.files import atomic_directory, open_atomically
+from training.settings import check_range, option, parse
+from training.task import TaskRecord
+
+ROOT = Path(__file__).resolve().parent
+BUNDLED = ROOT / "assets" / "gpt2-tiny"
+EXAMPLES = """examples:
+  python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
+  python infer.py --adapter runs/tiny/adapter --input messages.csv --output predictions.jsonl
+  python infer.py --adapter runs/tiny/adapter --sample 7
+  cat texts.txt | python infer.py --adapter runs/tiny/adapter"""
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    texts: tuple[str, ...] = option((), "texts to classify; none: a line of standard input each", group="texts", positional=True)  # fmt: skip
+    input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
+    output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
+    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="texts")
+    encoding: str = option("utf-8", "of the input file", group="texts")
+    sample: int | None = option(None, "so many random test records, base beside tuned", group="texts")
+    seed: int = option(0, "which random records", group="texts")
+    adapter: str | None = option(None, "directory of an adapter, of a trained model, or of a run", group="model")
+    model: str | None = option(None, "the base, where it is not found by itself", group="model")
+    save_merged: str | None = option(None, "write a plain GPT-2 with the adapter folded in", group="model")
+    batch_size: int = option(64, "rows per forward pass", group="machine")
+    device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
+    precision: str = option("fp32", "of the matrix products", group="machine", choices=PRECISIONS)
+
+    def __post_init__(self) -> None:
+        check_range(self, ("batch_size", "sample"), 1)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A tuned model and all it needs to answer: `classifier.probabilities(["free prize!"])`."""
+
+    model: torch.nn.Module
+    tokenizer: gpt2.Tokenizer
+    label_names: list[str]
+    max_length: int
+    rule: data.TextRule
+    place: Place
+    base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
+    record: TaskRecord | None
+
+    def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
+        """One probability per label for each text, in the order of `label_names`. Raises DataError for an empty text."""
+        clean = [self.rule.apply(data.Row(text, None, f"text {i}")) for i, text in enumerate(texts, 1)]
+        ids, _ = data.encode(self.tokenizer, clean, self.max_length)
+        pad = self.tokenizer.eos_token_id
+        batches = ((rows, data.collate([ids[row] for row in rows], pad)) for rows in data.by_length(ids, batch_size))
+        return predict(self.model, batches, len(ids), self.place).softmax(dim=-1).tolist()
+
+    def answer(self, text: str, probabilities: Sequence[float]) -> dict[str, Any]:
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        shares = {name: round(p, 6) for name, p in zip(self.label_names, probabilities)}
+        return {"text": text, "label": self.label_names[best], "probabilities": shares}
+
+
+def load_classifier(
+    adapter: str | Path, model: str | Path | None = None, device: str = "auto", precision: str = "fp32"
+) -> Classifier:
+    """A Classifier from an adapter (ours or peft's), a trained or merged model, or the run that holds one of them.
+
+    The base is found by itself only where its fingerprint agrees: the recorded directory, the bundled base, the hub's
+    local cache. Raises ValueErrors that say what does not fit; never downloads because a file names something.
+    """
+    directory = product_directory(Path(adapter))
+    place = choose_place(device, precision)
+    record = TaskRecord.load(directory)
+    is_adapter = (directory / "adapter_config.json").is_file()
+    if is_adapter:
+        network, home = load_base(directory, record, model)
+        lora.load_adapter(network, directory)
+        base = lambda: lora.disable_lora(network)  # noqa: E731 - a closure over the loaded model
+    else:
+        network, home = gpt2.GPT2ForSequenceClassification.from_pretrained(directory), directory
+        base = contextlib.nullcontext
+    network.to(place.device)
+    names = record.label_names if record else network.config.label_names()
+    if len(names) != network.config.num_labels:
+        raise lora.AdapterError(
+            f"{directory}: task.json names {len(names)} labels, the head has {network.config.num_labels}"
+        )
+    length = min(record.max_length, network.config.n_positions) if record else network.config.n_positions
+    rule = data.TextRule(**record.text_rule) if record else data.TextRule()
+    return Classifier(network, gpt2.Tokenizer.from_pretrained(home), names, length, rule, place, base, record)
+
+
+def product_directory(path: Path) -> Path:
+    """The directory with the trained files: `path` itself, or what a run keeps as adapter/ or model/."""
+    for directory in (path, path / "adapter", path / "model"):
+        if (directory / "adapter_config.json").is_file() or (directory / "config.json").is_file():
+            return directory
+    raise lora.AdapterError(f"{path}: no adapter there (adapter_config.json) and no model (config.json)")
+
+
+def load_base(directory: Path, record: TaskRecord | None, model: str | Path | None) -> tuple[torch.nn.Module, Path]:
+    """The base of an adapter, with the untrained head it had before training, and the directory it came from."""
+    if record is None and model is None:
+        raise lora.AdapterError(f"{directory}: has no task.json (was it made by peft?); name its base with --model")
+    if record is not None:
+        labels = dict(enumerate(record.label_names))
+    else:
+        rows = (lora.head_shape(directory) or (2, 0))[0]
+        known = gpt2.read_config(gpt2.resolve_model(model)).label_names()
+        labels = dict(enumerate(known if len(known) == rows else [f"LABEL_{i}" for i in range(rows)]))
+    tried = []
+    for home in [gpt2.resolve_model(model)] if model else places_of(record.base["name"]):
+        torch.manual_seed(record.seed if record else 0)
+        pad = gpt2.Tokenizer.from_pretrained(home).eos_token_id
+        network = gpt2.GPT2ForSequenceClassification.from_pretrained(home, id2label=labels, pad_token_id=pad)
+        if record is None or gpt2.fingerprint(network.state_dict()) == record.base["fingerprint"]:
+            network.name_or_path = record.base["name"] if record else str(model)
+            return network, home
+        tried.append(str(home))
+    wanted = f"the adapter was trained on another base ('{record.base['name']}')"
+    if not tried:
+        raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
+    raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: the weights' fingerprints differ")
+
+
+def places_of(name: str) -> Iterator[Path]:
+    """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache."""
+    local = [Path(name), ROOT / name, BUNDLED]
+    yield from dict.fromkeys(path for path in local if (path / "config.json").is_file())
+    with contextlib.suppress(gpt2.CheckpointError):
+        cached = gpt2.resolve_model(name, download=False)
+        if cached not in local:
+            yield cached
+
+
+def main(config: InferConfig) -> None:
+    if config.adapter is None:
+        raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
+    classifier = load_classifier(config.adapter, config.model, config.device, config.precision)
+    if config.save_merged:
+        save_merged(classifier, Path(config.save_merged))
+    if config.sample:
+        show_sample(classifier, config)
+    elif config.texts:
+        width = max(map(len, classifier.label_names))
+        for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
+            print(f"{classifier.answer(text, p)['label']:<{width}}  {max(p):7.2%}  {one_line(text)}")
+    elif config.input or not config.save_merged:
+        predict_stream(classifier, config)
+
+
+def predict_stream(classifier: Classifier, config: InferConfig) -> None:
+    """A row out for each row in, in order, with a bounded number of rows in memory."""
+    if config.input:
+        rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
+    else:
+        lines = data.split_lines(sys.stdin.buffer, "standard input")
+        rows = (data.Row(text, None, where) for where, text in lines)
+    chunk = 1 if sys.stdin.isatty() and not config.input else 8 * config.batch_size
+    with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
+        write = writer(file, config.output or ".jsonl", classifier.label_names)
+        for part in iter(lambda: list(itertools.islice(rows, chunk)), []):
+            texts = [classifier.rule.apply(row) for row in part]  # an error here names the row's file and line
+            for row, p in zip(part, classifier.probabilities(texts, config.batch_size)):
+                write(classifier.answer(row.text, p))
+            file.flush()
+
+
+def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[str, Any]], None]:
+    """How an answer is written, by the suffix of the file's name."""
+    suffix = Path(name).suffix.lower() or name
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=file)
+    if suffix not in (".csv", ".tsv"):
+        raise UsageError(f"--output {name}: the name must end in .jsonl, .csv or .tsv")
+    table = csv.writer(file, delimiter="," if suffix == ".csv" else "\t", lineterminator="\n")
+    table.writerow(["text", "label", *(f"p_{label}" for label in label_names)])
+    return lambda answer: table.writerow([answer["text"], answer["label"], *answer["probabilities"].values()])
+
+
+def show_sample(classifier: Classifier, config: InferConfig) -> None:
+    """Random records of the test part: the truth, what the untrained model says, what the tuned one says."""
+    record = classifier.record
+    if record is None:
+        raise UsageError(
+            "--sample: this adapter has no task.json, so its test records are not known; give texts instead"
+        )
+    settings = {name: value for name, value in record.dataset.items() if name != "fingerprint"}
+    name = str(ROOT / settings["name"]) if not Path(settings["name"]).exists() and (ROOT / settings["name"]).exists() else settings["name"]  # fmt: skip
+    dataset = data.load_texts(data.Source(**(settings | {"name": name})), classifier.rule)
+    if dataset.fingerprint() != record.dataset["fingerprint"]:
+        raise data.DataError(f"{name}: its rows have changed since training, so the test part is not the same any more")
+    test = data.split_rows(dataset, **record.split).test
+    chosen = random.Random(config.seed).sample(test, min(config.sample, len(test)))
+    texts = [dataset.texts[row] for row in chosen]
+    tuned = classifier.probabilities(texts, config.batch_size)
+    with classifier.base():
+        untuned = classifier.probabilities(texts, config.batch_size)
+    width = max(5, *map(len, classifier.label_names))
+    print(f"{len(chosen)} of {len(test):,} test records, --seed {config.seed}")
+    print(f"{'truth':<{width}}  {'base':<{width + 8}}  {'tuned':<{width + 8}}  text")
+    for row, before, after in zip(chosen, untuned, tuned):
+        truth = dataset.label_names[dataset.labels[row]]
+        cells = [f"{classifier.answer('', p)['label']:<{width}} {max(p):7.2%}" for p in (before, after)]
+        print(f"{truth:<{width}}  {cells[0]}  {cells[1]}  {one_line(dataset.texts[row])}")
+
+
+def save_merged(classifier: Classifier, directory: Path) -> None:
+    """The adapter folded into the weights: a directory that transformers and this project load without LoRA."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"--save_merged {directory}: exists and is not empty; name a new directory")
+    merged = lora.merge_and_unload(classifier.model)
+    with atomic_directory(directory) as files:
+        merged.save_pretrained(files)
+        classifier.tokenizer.save_pretrained(files)
+        if classifier.record:
+            classifier.record.save(files)
+    print(f"merged model written to {directory}", file=sys.stderr)
+
+
+def one_line(text: str, most: int = 90) -> str:
+    """A text as it can stand in a table: no line breaks, no control characters."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+if __name__ == "__main__":
+    description = __doc__.split("\n\n")[0]
+    sys.exit(
+        run_door(
+            lambda: main(parse(InferConfig, sys.argv[1:], prog="infer.py", description=description, epilog=EXAMPLES))
+        )
+    )

@@ -1,0 +1,84 @@
+"""The walls of the house: who may import whom, and how long a file and a function may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("lora", "gpt2", "data", "training")
+DOORS = ("train", "infer")
+SOURCES = sorted(p for folder in (*ROOMS, "scripts", "tests") for p in (ROOT / folder).rglob("*.py"))
+SOURCES += [ROOT / f"{door}.py" for door in DOORS]
+
+
+def imported(path: Path) -> set[str]:
+    """The first words of all module names that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_neither_each_other_nor_a_door(room):
+    others = {*ROOMS, *DOORS} - {room}
+    for path in (ROOT / room).rglob("*.py"):
+        wrong = imported(path) & others
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}: rooms do not know each other"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_inside_a_room_imports_form_no_circle(room):
+    graph = {}
+    for path in (ROOT / room).glob("*.py"):
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        froms = [n.module for n in tree if isinstance(n, ast.ImportFrom) and (n.module or "").startswith(f"{room}.")]
+        graph[path.stem] = {module.split(".")[1] for module in froms} - {"__init__"}
+    graph.pop("__init__")
+    while graph:
+        free = [name for name, needs in graph.items() if not needs & set(graph)]
+        assert free, f"{room}/: {', '.join(sorted(graph))} import one another in a circle"
+        for name in free:
+            del graph[name]
+
+
+def test_nothing_at_run_time_needs_transformers_or_peft():
+    for path in SOURCES:
+        if "tests" not in path.parts:
+            wrong = imported(path) & {"transformers", "peft", "accelerate"}
+            assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
+
+
+def test_no_pickle_no_eval_no_shell():
+    for path in SOURCES:
+        if "tests" in path.parts:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imported(path) & {"pickle", "shelve", "marshal", "dill"}, path
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not calls & {"eval", "exec", "torch.load", "torch.save", "os.system"}, path
+
+
+def test_files_stay_under_300_lines_and_functions_near_50():
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 300, (
+            f"{path.relative_to(ROOT)} has {len(text.splitlines())} lines: two ideas in it?"
+        )
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 60, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+def test_the_whole_story_fits_in_700_lines():
+    story = [ROOT / "gpt2" / "model.py", ROOT / "lora" / "layer.py", ROOT / "train.py"]
+    assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in story) < 700
+
+
+def test_there_is_no_utils_file():
+    assert not [p for p in SOURCES if p.stem in ("utils", "helpers", "misc", "common")]
