@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ import torch
 import data
 import gpt2
 import lora
+from train import ROOT, locate
 from training.device import DEVICES, PRECISIONS, Place, choose_place
 from training.errors import UsageError, run_door
 from training.evaluation import predict
@@ -26,7 +27,6 @@ from training.files import atomic_directory, open_atomically
 from training.settings import check_range, option, parse
 from training.task import TaskRecord
 
-ROOT = Path(__file__).resolve().parent
 BUNDLED = ROOT / "assets" / "gpt2-tiny"
 EXAMPLES = """examples:
   python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
@@ -37,7 +37,9 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class InferConfig:
-    texts: tuple[str, ...] = option((), "texts to classify; none: a line of standard input each", group="texts", positional=True)  # fmt: skip
+    texts: tuple[str, ...] = option(
+        (), "to classify; none: the lines of standard input", group="texts", positional=True
+    )
     input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
     text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="texts")
@@ -69,7 +71,7 @@ class Classifier:
     record: TaskRecord | None
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
-        """One probability per label for each text, in the order of `label_names`. Raises DataError for an empty text."""
+        """Per text one probability per label, in the order of `label_names`. Raises DataError for an empty text."""
         clean = [self.rule.apply(data.Row(text, None, f"text {i}")) for i, text in enumerate(texts, 1)]
         ids, _ = data.encode(self.tokenizer, clean, self.max_length)
         pad = self.tokenizer.eos_token_id
@@ -208,10 +210,10 @@ def show_sample(classifier: Classifier, config: InferConfig) -> None:
             "--sample: this adapter has no task.json, so its test records are not known; give texts instead"
         )
     settings = {name: value for name, value in record.dataset.items() if name != "fingerprint"}
-    name = str(ROOT / settings["name"]) if not Path(settings["name"]).exists() and (ROOT / settings["name"]).exists() else settings["name"]  # fmt: skip
-    dataset = data.load_texts(data.Source(**(settings | {"name": name})), classifier.rule)
+    source = data.Source(**(settings | {"name": locate(settings["name"])}))
+    dataset = data.load_texts(source, classifier.rule)
     if dataset.fingerprint() != record.dataset["fingerprint"]:
-        raise data.DataError(f"{name}: its rows have changed since training, so the test part is not the same any more")
+        raise data.DataError(f"{source.name}: its rows have changed since training, and so has the test part")
     test = data.split_rows(dataset, **record.split).test
     chosen = random.Random(config.seed).sample(test, min(config.sample, len(test)))
     texts = [dataset.texts[row] for row in chosen]

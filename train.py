@@ -32,6 +32,7 @@ from training.task import TaskRecord
 
 ROOT = Path(__file__).resolve().parent
 STRATEGIES = ("no", "epoch", "steps")
+BEST = ("loss", "accuracy", "f1", "mcc")
 EXAMPLES = """examples:
   python train.py                                                  bundled model and messages, offline
   python train.py --preset seed                                    the notebook's recipe on GPT-2
@@ -49,7 +50,7 @@ class TrainConfig:
     label_column: str | None = option(None, "if it is not called label, class, ...", group="what")
     encoding: str = option("utf-8", "of a data file", group="what")
     strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
-    split: str = option("stratified", "how rows are divided (seed: the notebook's way)", group="what", choices=data.SPLITS)
+    split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what", choices=data.SPLITS)
     split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
     test_size: float = option(0.2, "share of the rows that only report", group="what")
     val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")
@@ -74,7 +75,7 @@ class TrainConfig:
     eval_steps: int = option(50, "with --eval_strategy steps", group="evaluation")
     per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
     load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
-    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=("loss", "accuracy", "f1", "mcc"))
+    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=BEST)
     output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
     overwrite: bool = option(False, "replace the run in --output_dir", group="files")
     resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")
@@ -132,16 +133,10 @@ def main(config: TrainConfig) -> dict[str, Any]:
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         fit(model, config, task, place, run, state)
         # 6. How good it is after, and the files that keep it.
-        trainable, total = lora.count_parameters(model)
-        results = {
-            "before": before, "after": scores_of(task.split.test, model, config, task, place), "baselines": known,
-            "trainable_parameters": trainable, "total_parameters": total, "steps": state.step,
-            "train_seconds": state.train_seconds, "samples_per_second": state.rows / max(state.train_seconds, 1e-9),
-            "tokens_per_second": state.tokens / max(state.train_seconds, 1e-9), "device": place.device.type,
-            "precision": place.precision, "train": config.train, "model": config.model, "dataset": config.dataset,
-            "split": config.split, "test_rows_seen_in_train": task.seen, "seed": config.seed, "best_step": state.best_step,
-            "rows": {part: len(getattr(task.split, part)) for part in ("train", "val", "test")}, "torch": torch.__version__,
-        }  # fmt: skip
+        after = scores_of(task.split.test, model, config, task, place)
+        results = {"before": before, "after": after, "baselines": known} | describe_run(
+            model, config, task, place, state
+        )
         save_product(run, model, config, tokenizer, record, results)
         write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
     print(summary(results, dataset.label_names))
@@ -253,6 +248,19 @@ def open_run_directory(config: TrainConfig):
     resume = config.resume_from_checkpoint
     output_dir = str(run_of(Path(resume))) if resume else config.output_dir
     return open_run(output_dir, Path("runs") / config.preset, resume=bool(resume), overwrite=config.overwrite)
+
+
+def describe_run(model, config: TrainConfig, task: data.Task, place: Place, state: RunState) -> dict[str, Any]:
+    """The facts of results.json beside the scores."""
+    trainable, total = lora.count_parameters(model)
+    seconds = max(state.train_seconds, 1e-9)
+    facts = {"steps": state.step, "best_step": state.best_step, "train_seconds": state.train_seconds}
+    facts |= {"trainable_parameters": trainable, "total_parameters": total}
+    facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
+    facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
+    facts |= {name: getattr(config, name) for name in ("model", "dataset", "split", "train", "seed")}
+    facts["rows"] = {part: len(getattr(task.split, part)) for part in ("train", "val", "test")}
+    return facts | {"test_rows_seen_in_train": task.seen}
 
 
 def save_product(run: Path, model, config: TrainConfig, tokenizer, record: TaskRecord, results: dict[str, Any]) -> None:

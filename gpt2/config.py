@@ -53,7 +53,7 @@ class GPT2Config:
                 raise CheckpointError(f"GPT2Config: {name} must be a whole number above 0, not {value!r}")
         if self.n_embd % self.n_head:
             raise CheckpointError(
-                f"GPT2Config: n_head={self.n_head} does not divide n_embd={self.n_embd}; a head takes n_embd / n_head columns"
+                f"GPT2Config: n_head={self.n_head} does not divide n_embd={self.n_embd}; heads share the columns evenly"
             )
         for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
             if not 0.0 <= getattr(self, name) < 1.0:

@@ -197,7 +197,7 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _switch(model: nn.Module, names: list[str]) -> None:
-    """Make `names` the active adapters of every wrapper; what is active trains, unless it was loaded to be used only."""
+    """Make `names` the active adapters everywhere; what is active trains, unless it was loaded for use only."""
     for module in model.modules():
         if isinstance(module, LoraLayer | ModulesToSaveWrapper):
             groups = [module.lora_A, module.lora_B] if isinstance(module, LoraLayer) else [module.modules_to_save]

@@ -69,12 +69,24 @@ def main(config: PretrainConfig) -> None:
     tokenizer = prepare_tokens(config, work)
     train = np.load(work / "train.npy", mmap_mode="r")
     test = torch.from_numpy(np.load(work / "test.npy").astype(np.int64))
-    test_bytes = json.loads((work / "tokens.json").read_text())["test_bytes"]
-    print(
-        f"{len(train):,} training tokens, {len(test):,} held out; {config.max_steps * config.batch_size * config.n_positions:,} to be seen"
-    )
+    seen = config.max_steps * config.batch_size * config.n_positions
+    print(f"{len(train):,} training tokens, {len(test):,} held out; {seen:,} to be seen")
+    # 2. A fresh GPT-2.
+    model = build_model(config, tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    # 3. The loop.
+    curve = fit(model, config, work, train, test)
+    # 4. The finished model, in half precision: it is read back into float32.
+    with atomic_directory(work / "model") as directory:
+        model.half().save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        record = {"config": dataclasses.asdict(config), "tokens_seen": seen, "curve": curve}
+        (directory / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"written to {work / 'model'}")
 
-    # 2. A fresh GPT-2 without dropout: each token is seen about once, there is nothing to overfit.
+
+def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel:
+    """Without dropout: each token is seen about once, there is nothing to overfit."""
     torch.manual_seed(config.seed)
     eos = tokenizer.eos_token_id
     shape = GPT2Config(
@@ -82,26 +94,25 @@ def main(config: PretrainConfig) -> None:
         n_head=config.n_head, bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
         embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0,
     )  # fmt: skip
-    model = GPT2LMHeadModel(shape).to(config.device)
+    return GPT2LMHeadModel(shape).to(config.device)
+
+
+def fit(
+    model: GPT2LMHeadModel, config: PretrainConfig, work: Path, train: np.ndarray, test: torch.Tensor
+) -> list[dict]:
+    """Next-token training in bf16 with a cosine; returns the curve of losses and bits per byte."""
+    test_bytes = json.loads((work / "tokens.json").read_text())["test_bytes"]
     parameters = dict(model.named_parameters())
     optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
-    optimizer.defaults["betas"] = (0.9, 0.95)
     for group in optimizer.param_groups:
-        group["betas"] = (0.9, 0.95)
-    print(f"{sum(p.numel() for p in parameters.values()):,} parameters")
-    start, curve = resume(work, model, optimizer, parameters, config)
+        group["betas"] = (0.9, 0.95)  # as GPT-3 and its followers: the gradients of a young language model move fast
+    first, curve = resume(work, optimizer, parameters, config)
     run = torch.compile(model) if config.compile else model
-
-    # 3. The loop.
-    progress = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, disable=None, unit="step")
+    schedule = {"peak": config.learning_rate, "schedule": "cosine", "warmup_steps": config.warmup_steps}
     began, smooth = time.perf_counter(), None
-    for step in progress:
-        set_learning_rate(
-            optimizer,
-            learning_rate_at(
-                step, config.max_steps, peak=config.learning_rate, schedule="cosine", warmup_steps=config.warmup_steps
-            ),
-        )
+    bar = tqdm(range(first, config.max_steps), initial=first, total=config.max_steps, disable=None, unit="step")
+    for step in bar:
+        set_learning_rate(optimizer, learning_rate_at(step, config.max_steps, **schedule))
         rows = batch(train, step, config)
         model.train()
         with torch.autocast(config.device, dtype=torch.bfloat16):
@@ -111,40 +122,44 @@ def main(config: PretrainConfig) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        progress.set_postfix(loss=f"{smooth:.3f}")
-        if (step + 1) % config.eval_steps == 0 or step + 1 == config.max_steps:
-            nats = evaluate(model, test, config, windows=None if step + 1 == config.max_steps else 256)
+        bar.set_postfix(loss=f"{smooth:.3f}")
+        done, last = step + 1, step + 1 == config.max_steps
+        if last or done % config.eval_steps == 0:
+            nats = evaluate(model, test, config, windows=None if last else 256)
             bits = nats * len(test) / math.log(2) / test_bytes
-            speed = (step + 1 - start) * config.batch_size * config.n_positions / (time.perf_counter() - began)
-            curve.append(
-                {
-                    "step": step + 1,
-                    "train_loss": round(smooth, 4),
-                    "test_loss": round(nats, 4),
-                    "bits_per_byte": round(bits, 4),
-                }
-            )
+            speed = (done - first) * config.batch_size * config.n_positions / (time.perf_counter() - began)
+            curve.append({"step": done, "train_loss": smooth, "held_out_loss": nats, "bits_per_byte": bits})
             tqdm.write(
-                f"step {step + 1}: train {smooth:.3f}, held out {nats:.3f} nats a token, {bits:.3f} bits a byte, {speed:,.0f} tokens/s"
+                f"step {done}: loss {smooth:.3f}, held out {nats:.3f} ({bits:.3f} bits a byte), {speed:,.0f} tokens/s"
             )
-            tensors = {
-                "trainable": parameters,
-                "optimizer": optimizer_tensors(optimizer, parameters),
-                "rng": random_state(torch.device(config.device)),
-            }
-            save_checkpoint(
-                work / "checkpoints", step + 1, tensors, {"config": dataclasses.asdict(config), "curve": curve}
-            )
-            prune_checkpoints(work / "checkpoints", 2, None)
+            save(work, done, curve, optimizer, parameters, config)
+    return curve
 
-    # 4. The finished model, in half precision: it is read back into float32.
-    with atomic_directory(work / "model") as directory:
-        model.half().save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        (directory / "pretraining.json").write_text(
-            json.dumps({"config": dataclasses.asdict(config), "curve": curve}, indent=1) + "\n"
-        )
-    print(f"written to {work / 'model'}")
+
+def save(work: Path, step: int, curve: list[dict], optimizer, parameters, config: PretrainConfig) -> None:
+    tensors = {
+        "trainable": parameters,
+        "optimizer": optimizer_tensors(optimizer, parameters),
+        "rng": random_state(torch.device(config.device)),
+    }
+    save_checkpoint(work / "checkpoints", step, tensors, {"config": dataclasses.asdict(config), "curve": curve})
+    prune_checkpoints(work / "checkpoints", 2, None)
+
+
+def resume(work: Path, optimizer, parameters, config: PretrainConfig) -> tuple[int, list[dict]]:
+    """(steps done, curve so far); raises SystemExit for a checkpoint of other settings."""
+    if not list((work / "checkpoints").glob("step-*")):
+        return 0, []
+    path, tensors, state, _ = find_checkpoint(work)
+    free = {"compile", "eval_steps", "corpus", "device"}
+    changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - free
+    if changed:
+        raise SystemExit(f"{path}: has other settings ({', '.join(sorted(changed))}); give another --output_dir")
+    restore_parameters(parameters, tensors["trainable"])
+    restore_optimizer(optimizer, parameters, tensors["optimizer"])
+    restore_random_state(tensors["rng"], torch.device(config.device))
+    print(f"going on from {path}")
+    return int(path.name.removeprefix("step-")), state["curve"]
 
 
 def prepare_tokens(config: PretrainConfig, work: Path) -> Tokenizer:
@@ -191,27 +206,6 @@ def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, config: PretrainConfi
     rows = rows[:: max(1, len(rows) // windows)] if windows else rows
     losses = [model(r.to(config.device), labels=r.to(config.device)).loss.item() * len(r) for r in rows.split(64)]
     return sum(losses) / len(rows)
-
-
-def resume(work: Path, model, optimizer, parameters, config: PretrainConfig) -> tuple[int, list[dict]]:
-    if not list((work / "checkpoints").glob("step-*")):
-        return 0, []
-    path, tensors, state, _ = find_checkpoint(work)
-    changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - {
-        "compile",
-        "eval_steps",
-        "corpus",
-        "device",
-    }
-    if changed:
-        raise SystemExit(
-            f"{path}: was started with other settings ({', '.join(sorted(changed))}); give another --output_dir"
-        )
-    restore_parameters(parameters, tensors["trainable"])
-    restore_optimizer(optimizer, parameters, tensors["optimizer"])
-    restore_random_state(tensors["rng"], torch.device(config.device))
-    print(f"going on from {path}")
-    return int(path.name.removeprefix("step-")), state["curve"]
 
 
 if __name__ == "__main__":

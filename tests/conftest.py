@@ -18,7 +18,12 @@ HAM = [
     "cant talk now, call you after {}",
     "running {} minutes late sorry",
 ]
-SPAM = ["WINNER! claim {} pounds now", "free entry in our {} prize draw", "urgent: your account {} is locked", "cheap loans from {} today"]  # fmt: skip
+SPAM = [
+    "WINNER! claim {} pounds now",
+    "free entry in our {} prize draw",
+    "urgent: your account {} is locked",
+    "cheap loans from {} today",
+]
 NUMBERS = ["seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen"]
 
 

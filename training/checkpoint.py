@@ -132,7 +132,7 @@ def restore_random_state(state: Tensors, device: torch.device) -> None:
     """Raises StateError if the checkpoint was written on another kind of device: the run would not be the same."""
     if set(state) != set(random_state(device)):
         raise StateError(
-            f"the checkpoint has random state of {sorted(state)}, not of {device.type}; resume on the same kind of device"
+            f"the checkpoint has random state of {sorted(state)}, not of {device.type}; resume on that kind"
         )
     torch.set_rng_state(state["cpu"])
     if "cuda" in state:

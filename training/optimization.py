@@ -14,7 +14,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; as in Trainer, biases and norms do not decay, LoRA's matrices and head do."""
+    """AdamW over the trainable parameters; as in Trainer, biases and norms do not decay, LoRA and the head do."""
     norms = {
         f"{name}.{p}" for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) for p in ("weight", "bias")
     }

@@ -11,13 +11,14 @@ _WHAT = {"lora": "LoRA", "head": "head only", "full": "full fine-tuning"}
 
 def summary(results: dict[str, Any], label_names: list[str]) -> str:
     """Before, after and the baselines side by side on the test rows, and what to think of it."""
-    rows = {"before": results["before"], f"after ({_WHAT[results['train']]})": results["after"], **results["baselines"]}
+    after = f"after ({_WHAT[results['train']]})"
+    rows = {"before": results["before"], after: results["after"], **results["baselines"]}
     parts = [
         f"{results['rows']['test']:,} test rows, best checkpoint: step {results['best_step']}",
         comparison_table(rows),
         confusion_table(results["after"], label_names),
-        f"{results['steps']} steps in {results['train_seconds']:.1f} s: {results['samples_per_second']:,.0f} samples/s, "
-        f"{results['tokens_per_second']:,.0f} real tokens/s",
+        f"{results['steps']} steps in {results['train_seconds']:.1f} s: "
+        f"{results['samples_per_second']:,.0f} samples/s, {results['tokens_per_second']:,.0f} real tokens/s",
     ]
     label = predicts_one_label(results["after"])
     if label is not None:
@@ -74,12 +75,12 @@ tags: [gpt2, text-classification]
 ---
 # GPT-2, {_WHAT[results["train"]]}: {", ".join(label_names)}
 
-- Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`: {rows["train"]:,} training,
-  {rows["val"]:,} validation and {rows["test"]:,} test rows; {results["test_rows_seen_in_train"]:,} of the test rows stand
-  word for word in the training part.
-- {results["trainable_parameters"]:,} of {results["total_parameters"]:,} parameters trained, {results["steps"]} steps, seed
-  {results["seed"]}, {results["device"]} in {results["precision"]}. The best checkpoint (step {results["best_step"]}) was chosen on the
-  {chosen}.
+- Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`.
+- {rows["train"]:,} training, {rows["val"]:,} validation and {rows["test"]:,} test rows; of the test rows,
+  {results["test_rows_seen_in_train"]:,} stand word for word in the training part.
+- {results["trainable_parameters"]:,} of {results["total_parameters"]:,} parameters trained, {results["steps"]} steps.
+- Seed {results["seed"]}, {results["device"]} in {results["precision"]}, torch {results["torch"]}.
+- The best checkpoint, step {results["best_step"]}, was chosen on the {chosen}.
 
 Scores on the test rows; with two labels, `{label_names[-1]}` is the positive one.
 

@@ -37,7 +37,7 @@ def open_run(output_dir: str | None, default: Path, *, resume: bool, overwrite: 
         if not resume and any((path / name).exists() for name in _OWN):
             if not overwrite:
                 raise UsageError(
-                    f"{path}: holds a run already; give another --output_dir, --resume_from_checkpoint {path} or --overwrite"
+                    f"{path}: holds a run; give another --output_dir, --resume_from_checkpoint {path} or --overwrite"
                 )
             for name in _OWN:
                 shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink(missing_ok=True)

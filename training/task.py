@@ -26,7 +26,7 @@ class TaskRecord:
 
     @classmethod
     def load(cls, directory: Path) -> "TaskRecord | None":
-        """The record in `directory`, None where there is none (an adapter made by peft); raises StateError if broken."""
+        """The record in `directory`, None where there is none (peft made it); raises StateError if it is broken."""
         path = directory / "task.json"
         if not path.exists():
             return None
