@@ -9,8 +9,9 @@ import itertools
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,11 +70,13 @@ class Classifier:
     place: Place
     base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
     record: TaskRecord | None
+    counts: Counter[str] = field(default_factory=Counter)  # "cut": texts longer than max_length so far
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
         """Per text one probability per label, in the order of `label_names`. Raises DataError for an empty text."""
         clean = [self.rule.apply(data.Row(text, None, f"text {i}")) for i, text in enumerate(texts, 1)]
-        ids, _ = data.encode(self.tokenizer, clean, self.max_length)
+        ids, cut = data.encode(self.tokenizer, clean, self.max_length)
+        self.counts["cut"] += cut
         pad = self.tokenizer.eos_token_id
         batches = ((rows, data.collate([ids[row] for row in rows], pad)) for rows in data.by_length(ids, batch_size))
         return predict(self.model, batches, len(ids), self.place).softmax(dim=-1).tolist()
@@ -171,6 +174,9 @@ def main(config: InferConfig) -> None:
             print(f"{classifier.answer(text, p)['label']:<{width}}  {max(p):7.2%}  {one_line(text)}")
     elif config.input or not config.save_merged:
         predict_stream(classifier, config)
+    if classifier.counts["cut"]:
+        cut, most = classifier.counts["cut"], classifier.max_length
+        print(f"{cut:,} texts are longer than {most} tokens and were cut to that", file=sys.stderr)
 
 
 def predict_stream(classifier: Classifier, config: InferConfig) -> None:

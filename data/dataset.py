@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.reading import LABEL_NAMES, TEXT_NAMES, DataError, Row, Source, make_row, read_rows
+from data.reading import FILE_SUFFIXES, LABEL_NAMES, TEXT_NAMES, DataError, Row, Source, make_row, read_rows
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -65,10 +65,11 @@ def load_texts(source: Source, rule: TextRule) -> TextDataset:
     positive one, is spam. A hub dataset's own order is kept.
     """
     names: list[str] | None = None
-    if Path(source.name).exists() or not _HUB_ID.fullmatch(source.name) or source.name.startswith("."):
-        rows: Iterable[Row] = read_rows(source)
-    else:
+    rows: Iterable[Row]
+    if is_hub_id(source.name):
         rows, names = _from_hub(source)
+    else:
+        rows = read_rows(source)
     texts, labels, places = [], [], {}
     for row in rows:
         texts.append(rule.apply(row))
@@ -80,6 +81,13 @@ def load_texts(source: Source, rule: TextRule) -> TextDataset:
     _check_labels(source.name, names, places, len(texts))
     number = {name: i for i, name in enumerate(names)}
     return TextDataset(source.name, texts, [number[label] for label in labels], names)
+
+
+def is_hub_id(name: str) -> bool:
+    """`owner/name`, unless it is, or by its folder or ending was meant to be, a file."""
+    path = Path(name)
+    file = path.exists() or path.parent.is_dir() or path.suffix.lower() in FILE_SUFFIXES
+    return not file and _HUB_ID.fullmatch(name) is not None
 
 
 def _order_labels(places: dict[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".txt")
 TEXT_NAMES = ("text", "sms", "message", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "category", "class", "target")
 
@@ -49,7 +50,8 @@ def read_rows(source: Source) -> Iterator[Row]:
     """
     path = Path(source.name)
     if not path.is_file():
-        raise DataError(f"{path}: {'is a directory, not a file' if path.is_dir() else 'no such file'}")
+        what = "is a directory, not a file" if path.is_dir() else "no such file (a hub dataset is written OWNER/NAME)"
+        raise DataError(f"{path}: {what}")
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _read_csv(path, source)

@@ -24,7 +24,8 @@ def resolve_model(name_or_path: str | Path, *, download: bool = True) -> Path:
     name = str(name_or_path)
     hub_id = _ALIASES.get(name, name)
     looks_local = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(hub_id)
-    if looks_local or (directory.is_dir() and name not in _ALIASES):
+    beside_files = directory.parent != Path(".") and directory.parent.is_dir()
+    if looks_local or ((directory.is_dir() or beside_files) and name not in _ALIASES):
         what = "has no config.json" if directory.is_dir() else "no such directory"
         raise CheckpointError(f"{name}: {what}; a model directory holds {', '.join(MODEL_FILES)}")
     return _from_hub(hub_id, download)
