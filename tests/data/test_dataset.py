@@ -1,0 +1,201 @@
+"""From rows to a data set: which texts and labels can be learned from, how labels are numbered, and the hub."""
+
+import json
+import time
+
+import pytest
+
+from data import DataError, Source, TextRule, load_texts
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a file of the given name and load it."""
+
+    def load(name: str, content: str, rule: TextRule | None = None, **columns):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8", newline="")
+        return load_texts(Source(str(path), **columns), rule or TextRule())
+
+    return load
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Make `datasets.load_dataset` give a table of the given columns; returns the list of ids asked for."""
+    import datasets
+
+    asked = []
+
+    def publish(columns: dict[str, list], names: list[str] | None = None) -> list[str]:
+        table = datasets.Dataset.from_dict(columns)
+        if names:
+            table = table.cast_column("label", datasets.ClassLabel(names=names))
+        monkeypatch.setattr(datasets, "load_dataset", lambda name, split: asked.append((name, split)) or table)
+        return asked
+
+    return publish
+
+
+def test_ham_and_spam_are_numbered_so_that_spam_is_the_positive_one(load):
+    dataset = load("m.tsv", "spam\tb\nham\ta\nspam\tc\n")
+    assert dataset.label_names == ["ham", "spam"]
+    assert dataset.labels == [1, 0, 1]
+    assert dataset.texts == ["b", "a", "c"]
+    assert dataset.id2label == {0: "ham", 1: "spam"}
+    assert dataset.label2id == {"ham": 0, "spam": 1}
+
+
+def test_numeric_labels_are_numbered_in_numerical_order(load):
+    assert load("m.tsv", "10\ta\n2\tb\n-1\tc\n0\td\n").label_names == ["-1", "0", "2", "10"]
+    assert load("m.tsv", "10\ta\n2\tb\nx\tc\n").label_names == ["10", "2", "x"]
+
+
+def test_texts_are_stripped_unless_the_rule_says_otherwise(load):
+    content = '{"text": " a \\n", "label": "x"}\n{"text": "b", "label": "y"}\n'
+    assert load("m.jsonl", content).texts == ["a", "b"]
+    assert load("m.jsonl", content, TextRule(strip=False)).texts == [" a \n", "b"]
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\n\n\n", "\ufeff"])
+def test_a_file_without_rows_is_told(load, content):
+    with pytest.raises(DataError, match=r"m\.tsv: no rows"):
+        load("m.tsv", content)
+
+
+@pytest.mark.parametrize("name, header", [("m.csv", "label,text\n"), ("m.tsv", "label\ttext\n")])
+def test_a_file_with_a_header_only_is_told(load, name, header):
+    with pytest.raises(DataError, match="no rows"):
+        load(name, header)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u2003"])
+def test_an_empty_text_names_its_row(load, text):
+    with pytest.raises(DataError, match=r"m\.tsv:2: empty text"):
+        load("m.tsv", f"ham\ta\nspam\t{text}\nham\tc\n")
+
+
+def test_half_a_surrogate_pair_in_a_text_names_its_row(load):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: .*surrogate"):
+        load("m.jsonl", '{"text": "a", "label": "x"}\n{"text": "b \\ud800", "label": "y"}\n')
+    assert load("m.jsonl", '{"text": "\\ud83d\\ude00", "label": "x"}\n{"text": "b", "label": "y"}\n').texts[0] == "😀"
+
+
+def test_half_a_surrogate_pair_in_a_label_names_its_row(load):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: "):
+        load("m.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": "\\ud800"}\n')
+
+
+def test_one_label_only_is_told(load):
+    with pytest.raises(DataError, match="all rows have the label 'ham'; at least two"):
+        load("m.tsv", "ham\ta\nham\tb\n")
+
+
+def test_an_empty_label_names_its_row(load):
+    with pytest.raises(DataError, match=r"m\.tsv:2: empty label"):
+        load("m.tsv", "ham\ta\n\tb\nspam\tc\n")
+
+
+@pytest.mark.parametrize("twin", ["Spam", "spam ", "SPAM"])
+def test_labels_that_differ_only_in_case_or_spaces_are_told(load, twin):
+    with pytest.raises(DataError, match=r"m\.csv:[23]: label .* differ only in case or spaces"):
+        load("m.csv", f"label,text\nspam,a\n{twin},b\nham,c\n")
+
+
+def test_the_text_column_given_as_label_column_is_told(load):
+    rows = "".join(f"ham,message {i}\n" for i in range(300))
+    with pytest.raises(DataError, match="is --label_column the text column"):
+        load("m.csv", "kind,text\n" + rows, label_column="text")
+
+
+def test_the_text_column_given_as_label_column_is_told_in_a_small_file_too(load):
+    with pytest.raises(DataError, match="--label_column"):
+        load("m.csv", "kind,text\nham,one\nspam,two\nham,three\n", label_column="text")
+
+
+def test_the_fingerprint_follows_texts_labels_and_order(load):
+    content = "ham\ta\nspam\tb\nham\tc\n"
+    same, text, label, order = (
+        load("m.tsv", c).fingerprint()
+        for c in (content, content.replace("b", "d"), "ham\ta\nspam\tb\nspam\tc\n", "spam\tb\nham\ta\nham\tc\n")
+    )
+    assert load("n.tsv", content).fingerprint() == same
+    assert len({same, text, label, order}) == 4
+
+
+def test_a_hub_dataset_keeps_its_own_label_names_and_their_order(hub):
+    asked = hub({"sms": ["b\n", "a\n", "c\n"], "label": [1, 0, 1]}, names=["zebra", "ant"])
+    dataset = load_texts(Source("someone/messages"), TextRule())
+    assert asked == [("someone/messages", "train")]
+    assert dataset.label_names == ["zebra", "ant"]
+    assert dataset.labels == [1, 0, 1]
+    assert dataset.texts == ["b", "a", "c"]
+
+
+def test_a_hub_dataset_whose_texts_end_in_a_newline_equals_the_file(hub, load):
+    messages = [("ham", "see you at 8"), ("spam", "win £100"), ("ham", "a\tb")]
+    hub(
+        {"sms": [t + "\n" for _, t in messages], "label": [int(k == "spam") for k, _ in messages]},
+        names=["ham", "spam"],
+    )
+    from_hub = load_texts(Source("ucirvine/sms_spam"), TextRule())
+    from_file = load("m.tsv", "".join(f"{label}\t{text}\n" for label, text in messages))
+    assert from_hub.texts == from_file.texts
+    assert from_hub.labels == from_file.labels
+    assert from_hub.fingerprint() == from_file.fingerprint()
+
+
+def test_a_hub_dataset_without_label_names_is_numbered_like_a_file(hub):
+    hub({"text": ["a", "b", "c"], "label": [10, 2, 10]})
+    dataset = load_texts(Source("someone/numbers"), TextRule())
+    assert dataset.label_names == ["2", "10"]
+    assert dataset.labels == [1, 0, 1]
+
+
+def test_a_hub_row_without_a_label_is_named(hub):
+    hub({"text": ["a", "b", "c"], "label": [0, 1, None]}, names=["ham", "spam"])
+    with pytest.raises(DataError, match="someone/messages row 2: 'label' is missing or null"):
+        load_texts(Source("someone/messages"), TextRule())
+
+
+def test_a_hub_row_marked_as_unlabelled_is_named(hub):
+    hub({"text": ["a", "b", "c"], "label": [0, 1, -1]}, names=["ham", "spam"])
+    with pytest.raises(DataError, match="someone/messages row 2"):
+        load_texts(Source("someone/messages"), TextRule())
+
+
+def test_a_wrong_hub_column_lists_the_columns_there_are(hub):
+    hub({"body": ["a", "b"], "topic": [0, 1]})
+    with pytest.raises(DataError, match=r"no column 'text'; there are body, topic .*--text_column"):
+        load_texts(Source("someone/messages"), TextRule())
+    with pytest.raises(DataError, match=r"no column 'label'; there are body, topic .*--label_column"):
+        load_texts(Source("someone/messages", text_column="body"), TextRule())
+    dataset = load_texts(Source("someone/messages", text_column="body", label_column="topic"), TextRule())
+    assert dataset.label_names == ["0", "1"]
+
+
+def test_a_hub_id_without_a_network_gives_one_line(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub's client waits before each of its attempts
+    with pytest.raises(DataError) as error:
+        load_texts(Source("someone/messages-that-are-not-there"), TextRule())
+    message = str(error.value)
+    assert message.startswith("someone/messages-that-are-not-there: no such file")
+    assert "without a network give the path of a .tsv, .csv or .jsonl file" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["nowhere.tsv", "./some/where.csv", "/no/such/file.jsonl"])
+def test_a_path_is_not_looked_for_on_the_hub(name, hub):
+    asked = hub({"text": ["a", "b"], "label": [0, 1]})
+    with pytest.raises(DataError, match="no such file"):
+        load_texts(Source(name), TextRule())
+    assert asked == []
+
+
+def test_a_file_comes_before_a_hub_dataset_of_the_same_name(hub, tmp_path, monkeypatch):
+    asked = hub({"text": ["a", "b"], "label": [0, 1]})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "someone").mkdir()
+    (tmp_path / "someone" / "messages").write_text(json.dumps("x") + "\tone\ny\ttwo\n")
+    assert load_texts(Source("someone/messages"), TextRule()).texts == ["one", "two"]
+    assert asked == []

@@ -1,0 +1,206 @@
+"""Rows out of TSV, CSV and JSONL files: what counts as one row, and what a user is told about a broken one."""
+
+import pytest
+
+from data import DataError, Source, read_rows
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write bytes or text to a file of the given name and read it: a list of (label, text)."""
+
+    def read(name: str, content: str | bytes, **columns) -> list[tuple[str | None, str]]:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return [(row.label, row.text) for row in read_rows(Source(str(path), **columns))]
+
+    return read
+
+
+def test_the_sms_collection_has_5574_rows_of_which_747_are_spam(sms_file):
+    rows = list(read_rows(Source(str(sms_file))))
+    assert len(rows) == 5574
+    assert sum(row.label == "spam" for row in rows) == 747
+    assert {row.label for row in rows} == {"ham", "spam"}
+    assert not any("\r" in row.text or "\n" in row.text for row in rows)
+
+
+def test_every_row_knows_its_file_and_line(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_text("ham\ta\nspam\tb\n")
+    assert [row.where for row in read_rows(Source(str(path)))] == [f"{path}:1", f"{path}:2"]
+
+
+def test_a_tsv_line_is_split_at_its_first_tab(read):
+    assert read("m.tsv", "ham\tone\ttwo\tthree\n") == [("ham", "one\ttwo\tthree")]
+
+
+def test_quotes_in_a_tsv_are_data(read):
+    content = 'ham\t"open only\nspam\tfine\nham\t"both"\n'
+    assert read("m.tsv", content) == [("ham", '"open only'), ("spam", "fine"), ("ham", '"both"')]
+
+
+def test_windows_line_ends_leave_no_carriage_return(read):
+    assert read("m.tsv", "ham\ta\r\nspam\tb\r\n") == [("ham", "a"), ("spam", "b")]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_label(read):
+    assert read("m.tsv", "\ufeffham\ta\nspam\tb\n") == [("ham", "a"), ("spam", "b")]
+
+
+def test_the_last_row_counts_without_a_final_newline(read):
+    assert read("m.tsv", "ham\ta\nspam\tb") == [("ham", "a"), ("spam", "b")]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x00"])
+@pytest.mark.parametrize("name, line", [("m.tsv", "ham\ta{}b\n"), ("m.csv", "label,text\nham,a{}b\n")])
+def test_only_a_newline_ends_a_row(read, name, line, character):
+    assert read(name, line.format(character)) == [("ham", f"a{character}b")]
+
+
+def test_a_tsv_header_with_the_usual_names_is_recognised_in_any_order(read):
+    assert read("m.tsv", "id\tText\tLabel\n7\thello\tham\n") == [("ham", "hello")]
+
+
+def test_a_tsv_header_is_used_when_the_text_column_is_named(read):
+    content = "topic\tbody\nsport\twon\tthree one\n"
+    assert read("m.tsv", content, text_column="body", label_column="topic") == [("sport", "won\tthree one")]
+
+
+def test_a_tsv_row_shorter_than_its_header_is_named(read):
+    with pytest.raises(DataError, match=r"m\.tsv:3: 1 columns, the header names 2"):
+        read("m.tsv", "label\ttext\nham\ta\nspam\n")
+
+
+def test_a_line_without_a_tab_is_named_by_file_and_line(read, tmp_path):
+    with pytest.raises(DataError) as error:
+        read("m.tsv", "ham\ta\nspam b\n")
+    assert str(error.value).startswith(f"{tmp_path / 'm.tsv'}:2: no tab")
+
+
+def test_blank_lines_at_the_end_mean_nothing_but_one_in_the_middle_is_named(read):
+    assert read("m.tsv", "ham\ta\n\n \n\r\n") == [("ham", "a")]
+    with pytest.raises(DataError, match=r"m\.tsv:2: no tab"):
+        read("m.tsv", "ham\ta\n\nspam\tb\n")
+
+
+def test_a_csv_field_may_hold_commas_newlines_and_doubled_quotes(read):
+    content = 'label,text\r\nham,"a, b"\r\nspam,"line one\n\nline ""two"""\r\n'
+    assert read("m.csv", content) == [("ham", "a, b"), ("spam", 'line one\n\nline "two"')]
+
+
+def test_a_csv_field_may_be_longer_than_the_csv_modules_own_limit(read):
+    assert read("m.csv", "label,text\nham," + "x" * 200_000 + "\n") == [("ham", "x" * 200_000)]
+
+
+def test_a_csv_row_after_a_field_with_newlines_still_gets_its_line_number(read):
+    with pytest.raises(DataError, match=r"m\.csv:5: 3 columns, the header names 2"):
+        read("m.csv", 'label,text\nham,"a\nb\nc"\nspam,b,c\n')
+
+
+def test_a_wrong_column_name_lists_the_columns_there_are(read):
+    with pytest.raises(DataError, match=r"no column 'body'; there are label, text .*--text_column"):
+        read("m.csv", "label,text\nham,a\n", text_column="body")
+    with pytest.raises(DataError, match=r"no column 'topic'; there are label, text .*--label_column"):
+        read("m.csv", "label,text\nham,a\n", label_column="topic")
+
+
+def test_columns_with_unusual_names_must_be_chosen(read):
+    with pytest.raises(DataError, match=r"There are v1, v2; choose with --text_column"):
+        read("m.csv", "v1,v2\nham,a\n")
+
+
+def test_an_unclosed_quote_names_the_line_where_its_row_starts(read):
+    with pytest.raises(DataError, match=r"m\.csv:3: .*is a quote not closed"):
+        read("m.csv", 'label,text\nham,a\nspam,"b\nham,c\nham,d\n')
+
+
+@pytest.mark.parametrize("row, found", [("ham", 1), ("ham,a,b", 3)])
+def test_a_csv_row_with_a_wrong_number_of_columns_is_named(read, row, found):
+    with pytest.raises(DataError, match=rf"m\.csv:3: {found} columns, the header names 2"):
+        read("m.csv", f"label,text\nham,a\n{row}\n")
+
+
+@pytest.mark.parametrize("name, header", [("m.csv", "text,label,text\n"), ("m.tsv", "text\tlabel\ttext\n")])
+def test_two_columns_of_the_same_name_are_refused(read, name, header):
+    with pytest.raises(DataError, match=r":1: two columns have the same name"):
+        read(name, header + header.replace("text", "x"))
+
+
+def test_jsonl_rows_are_read_whatever_the_order_of_their_keys(read):
+    content = '{"text": "a\\nb\\u2028c", "label": "ham"}\n{"label": 3, "text": "\\"", "more": [1]}\n'
+    assert read("m.jsonl", content) == [("ham", "a\nb\u2028c"), ("3", '"')]
+
+
+def test_blank_lines_at_the_end_of_a_jsonl_file_mean_nothing(read):
+    assert read("m.jsonl", '\ufeff{"text": "a", "label": "ham"}\r\n\n\n') == [("ham", "a")]
+
+
+def test_whole_numbers_and_booleans_are_labels_but_other_values_are_not(read):
+    assert read("m.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": 0}\n') == [("True", "a"), ("0", "b")]
+    for value in ("1.5", "NaN", "null", "[1]", '{"a": 1}'):
+        with pytest.raises(DataError, match=r"m\.jsonl:1: 'label' is .*, not a label"):
+            read("m.jsonl", f'{{"text": "a", "label": {value}}}\n')
+
+
+@pytest.mark.parametrize("value", ["null", "12", "1.5", "true", '["a"]', '{"a": 1}'])
+def test_a_jsonl_value_that_is_no_text_is_named(read, value):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: 'text' is .*, not a text"):
+        read("m.jsonl", f'{{"text": "a", "label": "x"}}\n{{"text": {value}, "label": "x"}}\n')
+
+
+def test_a_jsonl_row_without_the_text_is_named(read):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: 'text' is missing or null"):
+        read("m.jsonl", '{"text": "a", "label": "x"}\n{"label": "x"}\n')
+
+
+BROKEN = ['{"text": "a"', "", "text", "[" * 100_000, '{"text": "a", "label": ' + "9" * 5000 + "}"]
+
+
+@pytest.mark.parametrize("line", BROKEN, ids=["cut off", "blank", "bare word", "deeply nested", "endless number"])
+def test_a_jsonl_line_that_is_not_json_is_named(read, line):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: not JSON") as error:
+        read("m.jsonl", f'{{"text": "a", "label": "x"}}\n{line}\n{{"text": "b", "label": "x"}}\n')
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("line, kind", [("[]", "list"), ("3", "int"), ('"a"', "str"), ("null", "NoneType")])
+def test_a_jsonl_line_that_is_no_object_is_named(read, line, kind):
+    with pytest.raises(DataError, match=rf"m\.json:1: .*one object per line, not a {kind}"):
+        read("m.json", line + "\n")
+
+
+def test_a_txt_file_without_labels_has_one_text_a_line(read):
+    assert read("m.txt", "label\ttext\nb, c\n", labelled=False) == [(None, "label\ttext"), (None, "b, c")]
+
+
+def test_unlabelled_rows_need_no_label_column(read):
+    assert read("m.csv", "id,text\n1,a\n", labelled=False) == [(None, "a")]
+    assert read("m.jsonl", '{"text": "a"}\n', labelled=False) == [(None, "a")]
+
+
+def test_bad_utf8_names_line_and_byte_and_latin1_reads_it(read):
+    content = b"ham\tfine\nspam\tcaf\xe9 \xa3100\n"
+    with pytest.raises(DataError, match=r"m\.tsv:2: byte 9 is not utf-8; .*--encoding latin-1"):
+        read("m.tsv", content)
+    assert read("m.tsv", content, encoding="latin-1")[1] == ("spam", "caf\xe9 \xa3100")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_utf16_file_is_told_as_such(read, encoding):
+    content = ("" if encoding == "utf-16" else "\ufeff") + "ham\ta\nspam\tb\n"
+    with pytest.raises(DataError, match=r"m\.tsv:1: the file is UTF-16"):
+        read("m.tsv", content.encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "", "rot13"])
+def test_an_unknown_encoding_is_told(read, encoding):
+    with pytest.raises(DataError, match=r"--encoding .*Python knows no such encoding"):
+        read("m.tsv", "ham\ta\n", encoding=encoding)
+
+
+def test_a_missing_file_and_a_directory_are_told(tmp_path):
+    with pytest.raises(DataError, match="nowhere.tsv: no such file"):
+        read_rows(Source(str(tmp_path / "nowhere.tsv")))
+    with pytest.raises(DataError, match="is a directory, not a file"):
+        read_rows(Source(str(tmp_path)))
