@@ -25,7 +25,7 @@ class TextRule:
         if not text:
             raise DataError(f"{row.where}: empty text; remove the row or fill it in")
         try:
-            text.encode("utf-8")
+            f"{text}{row.label}".encode()
         except UnicodeEncodeError:
             raise DataError(
                 f"{row.where}: holds half of a surrogate pair, which is no character; repair the row"
@@ -78,6 +78,9 @@ def load_texts(source: Source, rule: TextRule) -> TextDataset:
     if not texts:
         raise DataError(f"{source.name}: no rows")
     names = names or _order_labels(places)
+    unknown = next((label for label in places if label not in names), None)
+    if unknown is not None:
+        raise DataError(f"{places[unknown]}: label {unknown} is not one of {', '.join(names)}; an unlabelled row?")
     _check_labels(source.name, names, places, len(texts))
     number = {name: i for i, name in enumerate(names)}
     return TextDataset(source.name, texts, [number[label] for label in labels], names)

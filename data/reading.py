@@ -175,7 +175,10 @@ def _choose_columns(columns: list[str], source: Source, where: str) -> tuple[int
     text = _choose(columns, source.text_column, TEXT_NAMES, "--text_column", where)
     if not source.labelled:
         return text, None
-    return text, _choose(columns, source.label_column, LABEL_NAMES, "--label_column", where)
+    label = _choose(columns, source.label_column, LABEL_NAMES, "--label_column", where)
+    if label == text:
+        raise DataError(f"{where}: '{columns[text]}' is both text and label; choose with --text_column, --label_column")
+    return text, label
 
 
 def _choose(columns: list[str], wanted: str | None, usual: tuple[str, ...], flag: str, where: str) -> int:

@@ -101,7 +101,7 @@ def _read_tensors(path: Path, wanted: dict[str, Tensor], dtype: torch.dtype) -> 
                 raise CheckpointError(
                     f"{path}: {_some(wrong)}; the file does not fit its config.json (or its matrices are transposed)"
                 )
-            if _TIED in file.keys() and "wte.weight" not in names:  # noqa: SIM118 - a safetensors handle is no mapping
+            if _TIED in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 tied, wte = file.get_tensor(_TIED), file.get_tensor(next(n for n in names if n.endswith("wte.weight")))
                 if tied.shape != wte.shape or not torch.equal(tied, wte):
                     raise CheckpointError(

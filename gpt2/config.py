@@ -55,9 +55,16 @@ class GPT2Config:
             raise CheckpointError(
                 f"GPT2Config: n_head={self.n_head} does not divide n_embd={self.n_embd}; heads share the columns evenly"
             )
-        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise CheckpointError(f"GPT2Config: {name} must be at least 0 and below 1, not {getattr(self, name)!r}")
+        if self.n_inner is not None and (not isinstance(self.n_inner, int) or self.n_inner < 1):
+            raise CheckpointError(f"GPT2Config: n_inner must be a whole number above 0 or null, not {self.n_inner!r}")
+        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+                raise CheckpointError(f"GPT2Config: {name} must be a number from 0 to below 1, not {value!r}")
+        if self.id2label is not None and not (
+            isinstance(self.id2label, dict) and all(str(i).isdecimal() for i in self.id2label)
+        ):
+            raise CheckpointError(f"GPT2Config: id2label must map 0, 1, 2, ... to names, not {self.id2label!r}")
         if self.id2label is not None:
             object.__setattr__(self, "id2label", {int(i): str(label) for i, label in self.id2label.items()})
             if sorted(self.id2label) != list(range(len(self.id2label))):

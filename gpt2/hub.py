@@ -44,7 +44,11 @@ def _from_hub(hub_id: str, download: bool) -> Path:
     reason = "it is not in the local cache"
     if download:
         try:
-            return Path(snapshot_download(hub_id, allow_patterns=list(MODEL_FILES)))
+            fetched = Path(snapshot_download(hub_id, allow_patterns=list(MODEL_FILES)))
+            missing = [file for file in MODEL_FILES if not (fetched / file).is_file()]
+            if not missing:
+                return fetched
+            reason = f"{', '.join(missing)} did not come"
         except Exception as error:  # noqa: BLE001 - offline, unknown id, no permission: all end in the same advice
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     raise CheckpointError(

@@ -104,7 +104,7 @@ def test_labels_that_differ_only_in_case_or_spaces_are_told(load, twin):
 
 def test_the_text_column_given_as_label_column_is_told(load):
     rows = "".join(f"ham,message {i}\n" for i in range(300))
-    with pytest.raises(DataError, match="is --label_column the text column"):
+    with pytest.raises(DataError, match="both text and label; choose with --text_column, --label_column"):
         load("m.csv", "kind,text\n" + rows, label_column="text")
 
 

@@ -8,11 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data import SPLITS, DataError, Source, TextDataset, TextRule, count_seen, load_texts, split_rows
 from data.splits import near_duplicate_groups
+
+hypothesis = pytest.importorskip("hypothesis", reason="pip install -r requirements-dev.txt to run these tests")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 WORDS = [f"{a}{b}" for a in "bdfgk" for b in "aeiouy"]

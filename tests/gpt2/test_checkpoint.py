@@ -65,7 +65,7 @@ def test_the_mask_buffers_of_openais_file_are_passed_over(tiny_base, edited, pre
 
     model = gpt2.GPT2LMHeadModel.from_pretrained(edited(add_buffers))
     assert torch.equal(model(IDS).logits, gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)(IDS).logits)
-    assert not any(name.endswith("attn.bias") for name in model.state_dict())
+    assert not any(name.endswith(".attn.bias") for name in model.state_dict())
 
 
 def test_a_missing_tensor_is_named(edited):
