@@ -126,8 +126,8 @@ def _check_rank(path: Path, tensors: dict[str, Tensor], config: LoraConfig) -> N
 def _fill(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     if missing or extra:
-        parts = [f"missing {missing[0]} and {len(missing) - 1} more"] * bool(missing)
-        parts += [f"not part of this model: {extra[0]} and {len(extra) - 1} more"] * bool(extra)
+        groups = {"missing": missing, "not part of this model": extra}
+        parts = [f"{what}: {keys[0]} ({len(keys)} in all)" for what, keys in groups.items() if keys]
         raise AdapterError(f"{path}: {'; '.join(parts)}; was it made for another base model?")
     for key, target in wanted.items():
         if found[key].shape != target.shape:
