@@ -41,6 +41,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """The inverse of `save_checkpoint`; raises StateError, naming the file, unless every byte is as it was written."""
     try:
         manifest = json.loads((path / "MANIFEST.json").read_bytes())
+        if not isinstance(manifest, dict) or "state.json" not in manifest:
+            raise ValueError("its MANIFEST.json names no state.json")
         files = {name: (path / name).read_bytes() for name in manifest}
     except (OSError, ValueError) as error:
         raise StateError(f"{path}: not a whole checkpoint ({error})") from error
@@ -55,7 +57,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
 
 def checkpoints(root: Path) -> list[Path]:
     """All checkpoints below `root`, the oldest first."""
-    return sorted(root.glob("step-[0-9]*"), key=lambda path: int(path.name.removeprefix("step-")))
+    found = (path for path in root.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def find_checkpoint(where: Path) -> tuple[Path, dict[str, Tensors], dict[str, Any], list[str]]:

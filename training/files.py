@@ -28,7 +28,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         if path.exists():
             old = temporary.with_name(temporary.name + "-old")
             path.rename(old)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
             shutil.rmtree(old)
         else:
             temporary.rename(path)

@@ -38,11 +38,13 @@ def learning_rate_at(step: int, total: int, *, peak: float, schedule: str, warmu
     """
     warmup = math.ceil(warmup_steps * total) if 0 < warmup_steps < 1 else int(warmup_steps)
     if step < warmup:
-        return peak * step / max(1, warmup)
+        return peak * (step / max(1, warmup))  # in this order: as transformers rounds
     if schedule == "constant":
         return peak
-    progress = (step - warmup) / max(1, total - warmup)
-    factor = 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    rest = max(1, total - warmup)
+    factor = (total - step) / rest
+    if schedule == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * ((step - warmup) / rest)))
     return peak * max(0.0, factor)
 
 

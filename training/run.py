@@ -53,8 +53,6 @@ def _next_free(default: Path) -> Path:
             path.mkdir(parents=True)
             return path
         except FileExistsError:
-            if path.is_dir() and not any(path.iterdir()):
-                return path
             number += 1
 
 

@@ -72,6 +72,9 @@ def read_toml(cls: type, path: Path) -> dict[str, Any]:
         if name not in hints:
             raise UsageError(f"{path}: unknown setting '{name}'{_nearest(name, hints)}")
         values[name] = _coerce(value, hints[name], f"{path}: {name}")
+        choices = cls.__dataclass_fields__[name].metadata["choices"]
+        if choices and values[name] not in choices:
+            raise UsageError(f"{path}: {name} is {value!r}, not one of {', '.join(choices)}")
     return values
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data import TextDataset, by_length, collate, encode, epoch_order, prepare_task
 from data.splits import Split
+
+hypothesis = pytest.importorskip("hypothesis", reason="pip install -r requirements-dev.txt to run these tests")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 class Letters:

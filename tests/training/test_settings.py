@@ -172,7 +172,16 @@ def test_a_file_that_is_no_toml_is_named(toml, content):
         toml(content)
 
 
-ODD = ["", "C:\\new\\table", 'say "hi"', "line\nbreak\r\ttab", "café 😀 \u2028\x85", "\x00\x07\x1f\x7f", "# no = comment", "'''"]  # fmt: skip
+ODD = [
+    "",
+    "C:\\new\\table",
+    'say "hi"',
+    "line\nbreak\r\ttab",
+    "café 😀 \u2028\x85",
+    "\x00\x07\x1f\x7f",
+    "# no = comment",
+    "'''",
+]  # noqa: E501 - one odd string after the other
 
 
 @pytest.mark.parametrize("text", ODD)
