@@ -142,7 +142,7 @@ def test_a_config_that_is_no_json_object_is_refused_by_its_path(edited, text):
         ("n_layer", -1),
         ("vocab_size", "300"),
         ("n_embd", True),
-        ("n_inner", 0),
+        ("n_inner", "wide"),
         ("attn_pdrop", 1.0),
         ("resid_pdrop", "much"),
         ("layer_norm_epsilon", "small"),
