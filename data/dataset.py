@@ -127,6 +127,8 @@ def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
         ) from error
     text = _hub_column(source.name, table.column_names, source.text_column, TEXT_NAMES, "--text_column")
     label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
+    if text == label:
+        raise DataError(f"{source.name}: '{text}' is both text and label; choose with --text_column, --label_column")
     names = getattr(table.features[label], "names", None)
 
     def rows() -> Iterator[Row]:

@@ -33,6 +33,8 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
     grouped     near-duplicates (word sets with Jaccard >= 0.7) stay on one side
     """
     n = len(dataset.texts)
+    if kind not in SPLITS:
+        raise DataError(f"split {kind!r} is not one of {', '.join(SPLITS)}")
     if not 0 < test_size < 1 or not 0 <= val_size < 1:
         raise DataError(
             f"test_size {test_size} must lie between 0 and 1, val_size {val_size} be at least 0 and below 1"

@@ -116,9 +116,11 @@ def head_shape(directory: str | Path) -> tuple[int, int] | None:
 
 def _check_rank(path: Path, tensors: dict[str, Tensor], config: LoraConfig) -> None:
     """Before any layer of size r is built: a file may say r is a thousand million."""
-    wrong = [key for key, t in tensors.items() if key.endswith("lora_A.weight") and t.shape[0] != config.r]
+    wrong = [key for key, t in tensors.items() if key.endswith("lora_A.weight") and tuple(t.shape[:1]) != (config.r,)]
     if wrong:
-        raise AdapterError(f"{path}: {wrong[0]} has rank {tensors[wrong[0]].shape[0]}, but {_CONFIG} says r={config.r}")
+        shape = tuple(tensors[wrong[0]].shape)
+        rank = shape[0] if shape else None
+        raise AdapterError(f"{path}: {wrong[0]} is {shape}, rank {rank}, but {_CONFIG} says r={config.r}")
     if not any(key.endswith("lora_A.weight") for key in tensors):
         raise AdapterError(f"{path}: holds no lora_A tensors; it is not a LoRA adapter")
 

@@ -112,9 +112,7 @@ class LoraConfig:
         if values.get("peft_type", "LORA") != "LORA":
             raise AdapterError(f"adapter_config.json: peft_type is {values['peft_type']!r}; only LORA is supported")
         unsupported = [
-            name
-            for name, off in _UNUSED.items()
-            if name not in _HARMLESS and values.get(name, off) not in (off, None, False, [], {})
+            name for name, off in _UNUSED.items() if name not in _HARMLESS and not _is_off(values.get(name, off), off)
         ]
         if unsupported:
             given = ", ".join(f"{name}={json.dumps(values[name])[:60]}" for name in unsupported)
@@ -131,7 +129,11 @@ class LoraConfig:
             raise AdapterError(f"adapter_config.json: {error}") from error
 
 
+def _is_off(value: Any, off: Any) -> bool:
+    return value == off or value is None or value is False or value in ([], {})
+
+
 def _names(names: Any, field: str) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list | tuple | set) or not all(isinstance(name, str) and name for name in names):
         raise AdapterError(f"LoraConfig: {field} must be a list of names, not {names!r}")
     return tuple(dict.fromkeys(names))

@@ -29,8 +29,10 @@ def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "defaul
     configs: dict[str, LoraConfig] = getattr(model, "peft_config", {})
     if adapter_name in configs:
         raise AdapterError(f"adapter {adapter_name!r} is there already; delete_adapter it or choose another name")
-    targets, saved = _find_targets(model, config), _find_saved(model, config)
-    if not configs:
+    saved = _find_saved(model, config)
+    targets = _find_targets(model, config, saved)
+    active = active_adapters(model)
+    if not configs and not hasattr(model, "_trainable_before_lora"):
         model._trainable_before_lora = {name for name, p in model.named_parameters() if p.requires_grad}
         model.requires_grad_(False)
     for name, layer in targets.items():
@@ -45,7 +47,7 @@ def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "defaul
         trained = copy.deepcopy(module.original_module).float()  # what trains is float32, also on a half base
         module.modules_to_save[adapter_name] = trained.requires_grad_(False)
     model.peft_config = {**configs, adapter_name: config}
-    _switch(model, active_adapters(model) or [adapter_name])
+    _switch(model, active if configs else [adapter_name])
     return model
 
 
@@ -119,6 +121,11 @@ def delete_adapter(model: nn.Module, adapter_name: str) -> None:
             module.delete_adapter(adapter_name)
         elif isinstance(module, ModulesToSaveWrapper) and adapter_name in module.modules_to_save:
             del module.modules_to_save[adapter_name]
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer) and not module.lora_A:
+            _replace(model, name, module.base_layer)
+        elif isinstance(module, ModulesToSaveWrapper) and not module.modules_to_save:
+            _replace(model, name, module.original_module)
     del model.peft_config[adapter_name]
     _switch(model, remaining)
 
@@ -145,7 +152,7 @@ def print_trainable_parameters(model: nn.Module) -> None:
     print(f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}")
 
 
-def _find_targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
+def _find_targets(model: nn.Module, config: LoraConfig, saved: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """The layers whose name is a target or ends in `.target`; a layer that is wrapped already counts as itself."""
     names = {n: m for n, m in model.named_modules() if n and not _inside_wrapper(n)}
     found: dict[str, nn.Module] = {}
@@ -154,7 +161,9 @@ def _find_targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
         if not matches:
             raise AdapterError(f"target module {target!r} matches nothing{_nearest(target, names)}")
         found |= {name: names[name] for name in matches}
-    ordered = {name: found[name] for name in names if name in found}
+    ordered = {name: found[name] for name in names if name in found and name not in saved}
+    if not ordered:
+        raise AdapterError(f"target modules {', '.join(found)} are all trained in full; name layers for LoRA as well")
     for name, layer in ordered.items():
         if not (isinstance(layer, LoraLayer | nn.Linear) or is_conv1d(layer)):
             raise AdapterError(
@@ -209,6 +218,8 @@ def _switch(model: nn.Module, names: list[str]) -> None:
 
 def _unwrap(model: nn.Module, keep) -> nn.Module:
     """Put the plain modules back; `keep` chooses what stays of a ModulesToSaveWrapper."""
+    if "_trainable_before_lora" not in model.__dict__:
+        return model  # no adapter was ever put in
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             _replace(model, name, module.base_layer)

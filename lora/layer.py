@@ -33,7 +33,7 @@ class LoraLayer(nn.Module):
         h = self.base_layer(x)
         dtype = h.dtype
         for name in self.active_adapters:
-            if name not in self.merged_adapters:
+            if name in self.lora_A and name not in self.merged_adapters:
                 A, B, dropout = self.lora_A[name], self.lora_B[name], self.lora_dropout[name]
                 x = x.to(A.weight.dtype)  # a half-precision base keeps its adapter in float32
                 h = h + B(A(dropout(x))) * self.scaling[name]
@@ -69,7 +69,7 @@ class LoraLayer(nn.Module):
     @torch.no_grad()
     def merge(self) -> None:
         """Fold the active adapters into W0: one rounding at the end, and W0 itself kept for the way back."""
-        names = [name for name in self.active_adapters if name not in self.merged_adapters]
+        names = [n for n in self.active_adapters if n in self.lora_A and n not in self.merged_adapters]
         if not names:
             return
         W0 = self.base_layer.weight

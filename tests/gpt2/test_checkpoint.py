@@ -142,6 +142,7 @@ def test_a_config_that_is_no_json_object_is_refused_by_its_path(edited, text):
         ("n_layer", -1),
         ("vocab_size", "300"),
         ("n_embd", True),
+        ("n_inner", 0),
         ("n_inner", "wide"),
         ("attn_pdrop", 1.0),
         ("resid_pdrop", "much"),
@@ -242,10 +243,14 @@ def test_the_fingerprint_is_the_same_for_every_class_and_name_form(tiny_base, ed
     assert len(prints.pop()) == 64
 
 
-def test_the_fingerprint_changes_with_one_weight(tiny_base):
+@pytest.mark.parametrize("change", ["the last bit of one weight", "two weights swapped"])
+def test_the_fingerprint_changes_with_one_weight(tiny_base, change):
     model = gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)
     before = gpt2.fingerprint(model.state_dict())
     with torch.no_grad():
-        weight = model.transformer.h[1].mlp.c_fc.bias
-        weight[7] = torch.nextafter(weight[7], torch.tensor(1.0))
+        weight = model.transformer.h[1].mlp.c_fc.weight[7]
+        if change == "two weights swapped":
+            weight[:2] = weight[:2].flip(0)
+        else:
+            weight[3] = torch.nextafter(weight[3], torch.tensor(1.0))
     assert gpt2.fingerprint(model.state_dict()) != before

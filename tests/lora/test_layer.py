@@ -1,4 +1,4 @@
-"""One LoRA layer: the formula by hand, its start at zero, dropout, and merging to the bit."""
+"""The LoRA layer: the formula by hand, its start at zero, dropout, merging to the bit, several adapters in a model."""
 
 import math
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+import gpt2
+import lora
 from gpt2.model import Conv1D
 from lora.layer import LoraLayer
 
@@ -84,16 +86,6 @@ def test_a_fresh_adapter_changes_nothing(kind, init):
     layer.active_adapters = ["a"]
     assert torch.equal(layer(x), expected)
     assert layer.lora_A["a"].weight.any() and not layer.lora_B["a"].weight.any()
-
-
-@both_kinds
-def test_without_the_zero_start_a_fresh_adapter_does_change_the_output(kind):
-    torch.manual_seed(0)
-    layer = LoraLayer(base_layer(kind, 24, 40))
-    layer.add_adapter("a", 8, 4.0, 0.0, False)
-    layer.active_adapters = ["a"]
-    x = torch.randn(5, 24)
-    assert not torch.allclose(layer(x), layer.base_layer(x), atol=1e-3)
 
 
 @both_kinds
@@ -214,3 +206,87 @@ def test_a_damaged_adapter_does_not_reach_the_weights():
     with pytest.raises(ValueError, match="not finite"):
         layer.merge()
     assert torch.equal(layer.base_layer.weight, before) and layer.merged_adapters == []
+
+
+IDS = torch.tensor([[5, 17, 80, 3, 42]])
+
+
+@pytest.fixture
+def model(tiny_base):
+    """A language model with adapters "one" on c_attn and "two" on c_attn and c_fc, both away from zero."""
+    model = gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)
+    lora.apply_lora(model, lora.LoraConfig(r=4, lora_alpha=4, init_lora_weights=False), "one")
+    targets = ("c_attn", "c_fc")
+    lora.apply_lora(model, lora.LoraConfig(r=2, lora_alpha=6, target_modules=targets, init_lora_weights=False), "two")
+    return model
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def test_a_second_adapter_waits_until_it_is_set(model):
+    assert lora.active_adapters(model) == ["one"]
+    assert {name.split(".")[-2] for name in lora.trainable_parameters(model)} == {"one"}
+    one = logits(model)
+    lora.set_adapter(model, "two")
+    assert {name.split(".")[-2] for name in lora.trainable_parameters(model)} == {"two"}
+    assert not torch.equal(logits(model), one)
+    lora.set_adapter(model, "one")
+    assert torch.equal(logits(model), one)
+
+
+def test_an_adapter_whose_layers_come_earlier_in_the_model_does_not_push_in_front(tiny_base):
+    model = gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)
+    lora.apply_lora(model, lora.LoraConfig(target_modules=("c_fc",), init_lora_weights=False), "late")
+    late = logits(model)
+    lora.apply_lora(model, lora.LoraConfig(target_modules=("c_attn",), init_lora_weights=False), "early")
+    assert lora.active_adapters(model) == ["late"]
+    assert torch.equal(logits(model), late)
+
+
+def test_two_active_adapters_add_up_in_the_layer():
+    layer = by_hand("linear", 1.0)
+    layer.add_adapter("b", 1, 2.0, 0.0)
+    with torch.no_grad():
+        layer.lora_A["b"].weight.copy_(torch.tensor([[0.0, 1, 0, 0]]))  # A x = 1
+        layer.lora_B["b"].weight.copy_(torch.tensor([[1.0], [1], [1], [-1]]))
+    layer.active_adapters = ["a", "b"]
+    assert layer(X).tolist() == [5, 5, 12, 17]
+    layer.merge()
+    assert layer(X).tolist() == [5, 5, 12, 17]
+
+
+@pytest.mark.parametrize("names", ["two", ["one", "two"]])
+def test_adapters_on_different_layers_merge_and_unmerge(model, names):
+    lora.set_adapter(model, names)
+    before = logits(model)
+    lora.merge_lora(model)
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-5)
+    with pytest.raises(lora.AdapterError, match="unmerge_lora"):
+        lora.set_adapter(model, "one")
+    with pytest.raises(lora.AdapterError, match="unmerge_lora"):
+        lora.delete_adapter(model, "two")
+    lora.unmerge_lora(model)
+    assert torch.equal(logits(model), before)
+
+
+def test_a_deleted_adapter_is_gone_and_the_other_one_stays(model, tiny_base):
+    plain = logits(gpt2.GPT2LMHeadModel.from_pretrained(tiny_base))
+    one = logits(model)
+    lora.set_adapter(model, ["one", "two"])
+    lora.delete_adapter(model, "two")
+    assert lora.active_adapters(model) == ["one"] and torch.equal(logits(model), one)
+    assert not any(".two." in name for name in model.state_dict())
+    lora.delete_adapter(model, "one")
+    assert lora.active_adapters(model) == [] and torch.equal(logits(model), plain)
+
+
+def test_an_unknown_adapter_is_told_with_those_there_are_and_nothing_switches(model):
+    for call in (lora.set_adapter, lora.delete_adapter):
+        with pytest.raises(lora.AdapterError, match="one, two"):
+            call(model, "three")
+    with pytest.raises(lora.AdapterError, match="one, two"):
+        lora.set_adapter(model, ["two", "three"])
+    assert lora.active_adapters(model) == ["one"]
