@@ -74,17 +74,23 @@ class Classifier:
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
         """Per text one probability per label, in the order of `label_names`. Raises DataError for an empty text."""
-        clean = [self.rule.apply(data.Row(text, None, f"text {i}")) for i, text in enumerate(texts, 1)]
-        ids, cut = data.encode(self.tokenizer, clean, self.max_length)
+        rows = [data.Row(text, None, f"text {i}") for i, text in enumerate(texts, 1)]
+        return self.row_probabilities(rows, batch_size)
+
+    def row_probabilities(self, rows: Sequence[data.Row], batch_size: int = 64) -> list[list[float]]:
+        """The same for rows that know where they come from: an error names the file and line."""
+        ids, cut = data.encode(self.tokenizer, [self.rule.apply(row) for row in rows], self.max_length)
         self.counts["cut"] += cut
         pad = self.tokenizer.eos_token_id
-        batches = ((rows, data.collate([ids[row] for row in rows], pad)) for rows in data.by_length(ids, batch_size))
+        batches = ((at, data.collate([ids[i] for i in at], pad)) for at in data.by_length(ids, batch_size))
         return predict(self.model, batches, len(ids), self.place).softmax(dim=-1).tolist()
 
+    def label(self, probabilities: Sequence[float]) -> str:
+        return self.label_names[max(range(len(probabilities)), key=probabilities.__getitem__)]
+
     def answer(self, text: str, probabilities: Sequence[float]) -> dict[str, Any]:
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
         shares = {name: round(p, 6) for name, p in zip(self.label_names, probabilities)}
-        return {"text": text, "label": self.label_names[best], "probabilities": shares}
+        return {"text": text, "label": self.label(probabilities), "probabilities": shares}
 
 
 def load_classifier(
@@ -171,7 +177,7 @@ def main(config: InferConfig) -> None:
     elif config.texts:
         width = max(map(len, classifier.label_names))
         for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
-            print(f"{classifier.answer(text, p)['label']:<{width}}  {max(p):7.2%}  {one_line(text)}")
+            print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
     elif config.input or not config.save_merged:
         predict_stream(classifier, config)
     if classifier.counts["cut"]:
@@ -190,8 +196,7 @@ def predict_stream(classifier: Classifier, config: InferConfig) -> None:
     with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
         write = writer(file, config.output or ".jsonl", classifier.label_names)
         for part in iter(lambda: list(itertools.islice(rows, chunk)), []):
-            texts = [classifier.rule.apply(row) for row in part]  # an error here names the row's file and line
-            for row, p in zip(part, classifier.probabilities(texts, config.batch_size)):
+            for row, p in zip(part, classifier.row_probabilities(part, config.batch_size)):
                 write(classifier.answer(row.text, p))
             file.flush()
 
@@ -231,7 +236,7 @@ def show_sample(classifier: Classifier, config: InferConfig) -> None:
     print(f"{'truth':<{width}}  {'base':<{width + 8}}  {'tuned':<{width + 8}}  text")
     for row, before, after in zip(chosen, untuned, tuned):
         truth = dataset.label_names[dataset.labels[row]]
-        cells = [f"{classifier.answer('', p)['label']:<{width}} {max(p):7.2%}" for p in (before, after)]
+        cells = [f"{classifier.label(p):<{width}} {max(p):7.2%}" for p in (before, after)]
         print(f"{truth:<{width}}  {cells[0]}  {cells[1]}  {one_line(dataset.texts[row])}")
 
 

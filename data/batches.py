@@ -21,7 +21,7 @@ class Batch:
     attention_mask: Tensor  # (B, T) int64: 1 for a token, 0 for padding
     labels: Tensor | None  # (B,) int64
 
-    @property
+    @functools.cached_property
     def tokens(self) -> int:
         """Real tokens, padding not counted."""
         return int(self.attention_mask.sum())

@@ -47,14 +47,16 @@ class PretrainedModel(nn.Module):
         if "score.weight" in wanted and "score.weight" not in tensors:
             score = torch.empty(wanted["score.weight"].shape).normal_(0.0, config.initializer_range)
             tensors["score.weight"] = score.to(dtype)
-        if cls.__name__ == "GPT2LMHeadModel":
+        if _TIED in model.state_dict():
             tensors[_TIED] = tensors["transformer.wte.weight"]
         model.load_state_dict(tensors, assign=True)
-        if cls.__name__ == "GPT2LMHeadModel":
-            model.lm_head.weight = model.transformer.wte.weight
+        model.tie_weights()
         model.requires_grad_(True)
         model.name_or_path = str(name_or_path)
         return model.eval()
+
+    def tie_weights(self) -> None:
+        """Make parameters that are one and the same share their tensor; here there are none."""
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `config.json` and `model.safetensors`, readable by transformers. The tied head is not written twice."""
@@ -130,9 +132,8 @@ def _match_names(path: Path, found: set[str], wanted: set[str]) -> dict[str, str
     if len(set(names.values())) < len(names):
         raise CheckpointError(f"{path}: holds the same tensors twice, with and without the prefix 'transformer.'")
     if missing or extra:
-        parts = [f"missing: {_some(missing)}"] * bool(missing) + [f"not part of this model: {_some(extra)}"] * bool(
-            extra
-        )
+        groups = {"missing": missing, "not part of this model": extra}
+        parts = [f"{what}: {_some(keys)}" for what, keys in groups.items() if keys]
         raise CheckpointError(f"{path}: {'; '.join(parts)}")
     return names
 

@@ -156,6 +156,9 @@ class GPT2LMHeadModel(PretrainedModel):
         super().__init__(config)
         self.transformer = GPT2Model(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.tie_weights()
+
+    def tie_weights(self) -> None:
         self.lm_head.weight = self.transformer.wte.weight
 
     def forward(

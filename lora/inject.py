@@ -54,13 +54,13 @@ def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "defaul
 def remove_lora(model: nn.Module) -> nn.Module:
     """The inverse of `apply_lora`: every base layer back in its place, untouched, and all adapters gone."""
     unmerge_lora(model)
-    return _unwrap(model, lambda wrapper: wrapper.original_module)
+    return _unwrap(model, _original)
 
 
 def merge_and_unload(model: nn.Module) -> nn.Module:
     """A plain model with the active adapters folded in: wrappers gone, trained modules (the head) in place."""
     merge_lora(model)
-    return _unwrap(model, lambda wrapper: wrapper.current())
+    return _unwrap(model, lambda wrapper: _original(wrapper) if isinstance(wrapper, LoraLayer) else wrapper.current())
 
 
 def merge_lora(model: nn.Module) -> None:
@@ -122,10 +122,8 @@ def delete_adapter(model: nn.Module, adapter_name: str) -> None:
         elif isinstance(module, ModulesToSaveWrapper) and adapter_name in module.modules_to_save:
             del module.modules_to_save[adapter_name]
     for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer) and not module.lora_A:
-            _replace(model, name, module.base_layer)
-        elif isinstance(module, ModulesToSaveWrapper) and not module.modules_to_save:
-            _replace(model, name, module.original_module)
+        if isinstance(module, LoraLayer | ModulesToSaveWrapper) and not _adapter_names(module):
+            _replace(model, name, _original(module))
     del model.peft_config[adapter_name]
     _switch(model, remaining)
 
@@ -216,16 +214,22 @@ def _switch(model: nn.Module, names: list[str]) -> None:
                     part.requires_grad_(name in names and not model.peft_config[name].inference_mode)
 
 
+def _original(wrapper: LoraLayer | ModulesToSaveWrapper) -> nn.Module:
+    return wrapper.base_layer if isinstance(wrapper, LoraLayer) else wrapper.original_module
+
+
+def _adapter_names(wrapper: LoraLayer | ModulesToSaveWrapper) -> list[str]:
+    return list(wrapper.lora_A if isinstance(wrapper, LoraLayer) else wrapper.modules_to_save)
+
+
 def _unwrap(model: nn.Module, keep) -> nn.Module:
-    """Put the plain modules back; `keep` chooses what stays of a ModulesToSaveWrapper."""
+    """Put the plain modules back; `keep` chooses what stays of a wrapper."""
     if "_trainable_before_lora" not in model.__dict__:
         return model  # no adapter was ever put in
     for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            _replace(model, name, module.base_layer)
-        elif isinstance(module, ModulesToSaveWrapper):
+        if isinstance(module, LoraLayer | ModulesToSaveWrapper):
             _replace(model, name, keep(module))
-    trainable = model.__dict__.pop("_trainable_before_lora", set())
+    trainable = model.__dict__.pop("_trainable_before_lora")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
     model.__dict__.pop("peft_config", None)

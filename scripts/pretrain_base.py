@@ -24,16 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from gpt2 import GPT2Config, GPT2LMHeadModel, Tokenizer  # noqa: E402
-from training.checkpoint import (  # noqa: E402
-    find_checkpoint,
-    optimizer_tensors,
-    prune_checkpoints,
-    random_state,
-    restore_optimizer,
-    restore_parameters,
-    restore_random_state,
-    save_checkpoint,
-)
+from training import checkpoint as ckpt  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
 from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
 from training.settings import option, parse  # noqa: E402
@@ -137,27 +128,21 @@ def fit(
 
 
 def save(work: Path, step: int, curve: list[dict], optimizer, parameters, config: PretrainConfig) -> None:
-    tensors = {
-        "trainable": parameters,
-        "optimizer": optimizer_tensors(optimizer, parameters),
-        "rng": random_state(torch.device(config.device)),
-    }
-    save_checkpoint(work / "checkpoints", step, tensors, {"config": dataclasses.asdict(config), "curve": curve})
-    prune_checkpoints(work / "checkpoints", 2, None)
+    tensors = ckpt.training_tensors(parameters, optimizer, torch.device(config.device))
+    ckpt.save_checkpoint(work / "checkpoints", step, tensors, {"config": dataclasses.asdict(config), "curve": curve})
+    ckpt.prune_checkpoints(work / "checkpoints", 2, None)
 
 
 def resume(work: Path, optimizer, parameters, config: PretrainConfig) -> tuple[int, list[dict]]:
     """(steps done, curve so far); raises SystemExit for a checkpoint of other settings."""
-    if not list((work / "checkpoints").glob("step-*")):
+    if not ckpt.checkpoints(work / "checkpoints"):
         return 0, []
-    path, tensors, state, _ = find_checkpoint(work)
+    path, tensors, state, _ = ckpt.find_checkpoint(work)
     free = {"compile", "eval_steps", "corpus", "device"}
     changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - free
     if changed:
         raise SystemExit(f"{path}: has other settings ({', '.join(sorted(changed))}); give another --output_dir")
-    restore_parameters(parameters, tensors["trainable"])
-    restore_optimizer(optimizer, parameters, tensors["optimizer"])
-    restore_random_state(tensors["rng"], torch.device(config.device))
+    ckpt.restore_training(tensors, parameters, optimizer, torch.device(config.device))
     print(f"going on from {path}")
     return int(path.name.removeprefix("step-")), state["curve"]
 

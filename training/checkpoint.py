@@ -121,6 +121,21 @@ def restore_parameters(parameters: Tensors, tensors: Tensors) -> None:
             parameter.copy_(tensors[name])
 
 
+def training_tensors(parameters: Tensors, optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Tensors]:
+    """All tensors a loop needs to go on: trainable weights, the optimizer's moments, the random state."""
+    moments = optimizer_tensors(optimizer, parameters)
+    return {"trainable": parameters, "optimizer": moments, "rng": random_state(device)}
+
+
+def restore_training(
+    tensors: dict[str, Tensors], parameters: Tensors, optimizer: torch.optim.Optimizer, device: torch.device
+) -> None:
+    """The inverse of `training_tensors`; raises StateError where they are of another model or kind of device."""
+    restore_parameters(parameters, tensors["trainable"])
+    restore_optimizer(optimizer, parameters, tensors["optimizer"])
+    restore_random_state(tensors["rng"], device)
+
+
 def random_state(device: torch.device) -> Tensors:
     """The state of torch's global generators, which dropout draws from."""
     state = {"cpu": torch.get_rng_state()}

@@ -1,8 +1,8 @@
 """The hall's own errors, and how a door turns errors into one line and an exit code.
 
 Exit codes: 2 usage, 3 data, 4 model, adapter or checkpoint, 5 files and disk, 6 numbers that are not finite, 128 + n
-stopped by signal n. The rooms' errors carry theirs as `exit_code`; an error without
-one is a bug and keeps its traceback.
+stopped by signal n. The rooms' errors carry theirs as `exit_code`; an error without one is a bug and keeps its
+traceback.
 """
 
 import sys

@@ -108,8 +108,9 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         meta = field.metadata
-        group = groups.setdefault(meta["group"], None) or parser.add_argument_group(meta["group"])
-        groups[meta["group"]] = group
+        if meta["group"] not in groups:
+            groups[meta["group"]] = parser.add_argument_group(meta["group"])
+        group = groups[meta["group"]]
         kind, repeated = _kind(hints[field.name])
         default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
         options: dict[str, Any] = {"help": (meta["help"] + default).replace("%", "%%")}

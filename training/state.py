@@ -60,11 +60,7 @@ class Trainee:
 
     def save(self, run: Path, state: RunState, config: Any, keep: int) -> None:
         """Write `run/checkpoints/step-NNNNNN`, then delete what is neither among the newest `keep` nor the best."""
-        tensors = {
-            "trainable": self.parameters,
-            "optimizer": ckpt.optimizer_tensors(self.optimizer, self.parameters),
-            "rng": ckpt.random_state(self.place.device),
-        }
+        tensors = ckpt.training_tensors(self.parameters, self.optimizer, self.place.device)
         values = {"state": dataclasses.asdict(state), "config": dataclasses.asdict(config)}
         values |= {"scaler": self.scaler.state_dict(), "precision": self.place.precision}
         ckpt.save_checkpoint(run / "checkpoints", state.step, tensors, values)
@@ -83,9 +79,7 @@ class Trainee:
         changed += [what for what, value in state.identity.items() if saved["state"]["identity"].get(what) != value]
         if changed:
             raise UsageError(f"{path}: cannot go on with a change of {', '.join(changed)}; start a new run for that")
-        ckpt.restore_parameters(self.parameters, tensors["trainable"])
-        ckpt.restore_optimizer(self.optimizer, self.parameters, tensors["optimizer"])
-        ckpt.restore_random_state(tensors["rng"], self.place.device)
+        ckpt.restore_training(tensors, self.parameters, self.optimizer, self.place.device)
         self.scaler.load_state_dict(saved["scaler"])
         for name, value in saved["state"].items():
             setattr(state, name, value)
