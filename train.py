@@ -19,12 +19,12 @@ import gpt2
 import lora
 from training.device import DEVICES, PRECISIONS, Place, choose_place
 from training.errors import NonFiniteError, Stopped, run_door
-from training.evaluation import evaluate
+from training.evaluation import evaluate, score_baselines
+from training.exact import MEANING, check_exact, draw_for_epoch
 from training.files import atomic_directory, write_atomically
-from training.metrics import classification_metrics
 from training.optimization import SCHEDULES, build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
 from training.progress import Progress
-from training.report import model_card, summary
+from training.report import describe_run, model_card, summary
 from training.run import MetricsLog, StopRequest, open_run, write_config
 from training.settings import check_range, option, parse_flags, read_preset, read_toml
 from training.state import RunState, Trainee, run_of
@@ -85,20 +85,25 @@ class TrainConfig:
     logging_steps: int = option(10, "report every so many steps", group="files")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
+    exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
 
     def __post_init__(self) -> None:
         at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
                       "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
         check_range(self, at_least_1, 1)
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
+        if self.exact:
+            check_exact(self.precision)
 # fmt: on
 
 
 def main(config: TrainConfig) -> dict[str, Any]:
     """One run from start to finish; returns what results.json holds."""
     # 1. Where to compute.
-    place = choose_place(config.device, config.precision)
+    place = choose_place(config.device, "fp32" if config.exact else config.precision)
     print(place)
+    if config.exact:
+        print(MEANING)
     # 2. What to learn from.
     directory = gpt2.resolve_model(locate(config.model))
     tokenizer = gpt2.Tokenizer.from_pretrained(directory)
@@ -124,19 +129,14 @@ def main(config: TrainConfig) -> dict[str, Any]:
             write_config(run, config, output_dir=str(run), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
         before = scores_of(task.split.test, model, config, task, place)
-        truth = torch.tensor(task.labels(task.split.test))
-        known = {
-            name: classification_metrics(torch.tensor(p).clamp_min(1e-12).log(), truth)
-            for name, p in task.baselines().items()
-        }
+        known = score_baselines(task.baselines(), task.labels(task.split.test))
         # 5. Training.
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         fit(model, config, task, place, run, state)
         # 6. How good it is after, and the files that keep it.
         after = scores_of(task.split.test, model, config, task, place)
-        results = {"before": before, "after": after, "baselines": known} | describe_run(
-            model, config, task, place, state
-        )
+        results = {"before": before, "after": after, "baselines": known}
+        results |= describe_run(config, state, place, lora.count_parameters(model), task)
         save_product(run, model, config, tokenizer, record, results)
         write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
     print(summary(results, dataset.label_names))
@@ -180,6 +180,8 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
         for step in range(state.step, total):
             epoch, at = divmod(step, steps_per_epoch)
             state.start_clock()
+            if config.exact and at == 0:
+                draw_for_epoch()
             order = data.epoch_order(len(task.split.train), config.seed, epoch)
             rows = [task.split.train[i] for i in order[at * rows_per_step : (at + 1) * rows_per_step]]
             batches = task.micro_batches(rows, config.per_device_train_batch_size)
@@ -248,19 +250,6 @@ def open_run_directory(config: TrainConfig):
     resume = config.resume_from_checkpoint
     output_dir = str(run_of(Path(resume))) if resume else config.output_dir
     return open_run(output_dir, Path("runs") / config.preset, resume=bool(resume), overwrite=config.overwrite)
-
-
-def describe_run(model, config: TrainConfig, task: data.Task, place: Place, state: RunState) -> dict[str, Any]:
-    """The facts of results.json beside the scores."""
-    trainable, total = lora.count_parameters(model)
-    seconds = max(state.train_seconds, 1e-9)
-    facts = {"steps": state.step, "best_step": state.best_step, "train_seconds": state.train_seconds}
-    facts |= {"trainable_parameters": trainable, "total_parameters": total}
-    facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
-    facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
-    facts |= {name: getattr(config, name) for name in ("model", "dataset", "split", "train", "seed")}
-    facts["rows"] = {part: len(getattr(task.split, part)) for part in ("train", "val", "test")}
-    return facts | {"test_rows_seen_in_train": task.seen}
 
 
 def save_product(run: Path, model, config: TrainConfig, tokenizer, record: TaskRecord, results: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Run a classifier over batches without dropout and without a graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -38,3 +38,11 @@ def evaluate(
     """The scores of `classification_metrics` for the rows whose labels are given."""
     logits = predict(model, batches, len(labels), place)
     return classification_metrics(logits, torch.tensor(labels))
+
+
+def score_baselines(answers: Mapping[str, Sequence[Sequence[float]]], labels: Sequence[int]) -> dict[str, Any]:
+    """The scores of rules that give each row a probability per label."""
+    truth = torch.tensor(labels)
+    return {
+        name: classification_metrics(torch.tensor(rows).clamp_min(1e-12).log(), truth) for name, rows in answers.items()
+    }

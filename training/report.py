@@ -1,12 +1,35 @@
 """What a run tells its user: a table on the screen and a model card beside the adapter."""
 
-from typing import Any
+from typing import Any, Protocol
 
+import torch
+
+from training.device import Place
 from training.metrics import predicts_one_label
+from training.state import RunState
 
 _COLUMNS = ("accuracy", "precision", "recall", "f1", "mcc", "false_positive_rate", "loss")
 _HEADS = ("accuracy", "precision", "recall", "F1", "MCC", "false pos.", "loss")
 _WHAT = {"lora": "LoRA", "head": "head only", "full": "full fine-tuning"}
+
+
+class Rows(Protocol):
+    """What is told of the rows: how they are divided, and how many test rows stand in the training part too."""
+
+    split: Any
+    seen: int
+
+
+def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[int, int], rows: Rows) -> dict[str, Any]:
+    """The facts of results.json beside the scores; `parameters` are (trainable, all)."""
+    seconds = max(state.train_seconds, 1e-9)
+    facts = {"steps": state.step, "best_step": state.best_step, "train_seconds": state.train_seconds}
+    facts |= {"trainable_parameters": parameters[0], "total_parameters": parameters[1]}
+    facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
+    facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
+    facts |= {name: getattr(config, name) for name in ("model", "dataset", "split", "train", "seed", "exact")}
+    facts["rows"] = {part: len(getattr(rows.split, part)) for part in ("train", "val", "test")}
+    return facts | {"test_rows_seen_in_train": rows.seen}
 
 
 def summary(results: dict[str, Any], label_names: list[str]) -> str:

@@ -60,6 +60,16 @@ def test_a_run_resumed_at_any_step_ends_with_the_same_bytes(config, tmp_path):
     assert [e["step"] for e in entries if "grad_norm" in e] == list(range(1, steps + 1))
 
 
+def test_an_exact_run_resumed_ends_with_the_same_bytes(config, tmp_path):
+    """Its one draw per epoch must come neither twice nor never."""
+    config = dataclasses.replace(config, exact=True, num_train_epochs=2)
+    assert train.main(config)["steps"] == 6
+    whole = adapter_bytes(tmp_path / "run")
+    for step, where in ((2, "inside an epoch"), (3, "at its end"), (4, "inside the next")):
+        train.main(dataclasses.replace(config, resume_from_checkpoint=f"run/checkpoints/step-{step:06d}"))
+        assert adapter_bytes(tmp_path / "run") == whole, f"resumed {where}"
+
+
 def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(config, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train.main(dataclasses.replace(config, output_dir=name, seed=seed, max_steps=3))
@@ -113,6 +123,7 @@ def test_accumulated_batches_equal_the_large_batch(tiny_base, messages, dtype, b
         (["--lora_r", "0"], 4, "r must be"),
         (["--target_modules", "c_atn"], 4, "c_attn"),
         (["--preset", "tinny"], 2, "tiny"),
+        (["--exact", "--precision", "bf16"], 2, "fp32"),
     ],
 )
 def test_a_mistake_gets_one_line_a_code_and_leaves_nothing(config, capsys, tmp_path, flags, code, words):
