@@ -68,3 +68,20 @@ def test_no_single_pattern_tells_spam_from_ham(messages, shortcut):
     says_spam = [bool(re.search(shortcut, text)) for text in messages.texts]
     right = sum(said == label for said, label in zip(says_spam, messages.labels))
     assert right / len(messages.labels) < 0.90
+
+
+@pytest.mark.parametrize("length_of", [len, lambda text: len(text.split())], ids=["characters", "words"])
+def test_no_length_from_which_on_all_is_spam_or_all_is_ham(messages, length_of):
+    lengths = [length_of(text) for text in messages.texts]
+    for limit in set(lengths):
+        right = sum((length >= limit) == label for length, label in zip(lengths, messages.labels)) / len(lengths)
+        assert max(right, 1 - right) < 0.87, f"length {limit} divides spam from ham"
+
+
+@pytest.mark.parametrize(
+    "shortest, longest", [(1, 39), (40, 59), (60, 79), (80, 109), (110, 149), (150, 199), (200, 320)]
+)
+def test_there_is_spam_and_ham_of_every_length(messages, shortest, longest):
+    labels = [label for text, label in zip(messages.texts, messages.labels) if shortest <= len(text) <= longest]
+    assert len(labels) >= 50
+    assert 0.08 <= sum(labels) / len(labels) <= 0.60
