@@ -113,6 +113,8 @@ def load_classifier(
         network, home = gpt2.GPT2ForSequenceClassification.from_pretrained(directory), directory
         base = contextlib.nullcontext
     network.to(place.device)
+    for room in (gpt2, lora) if place.fast else ():
+        room.use_fast(network)
     names = record.label_names if record else network.config.label_names()
     if len(names) != network.config.num_labels:
         raise lora.AdapterError(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 import data
 import gpt2
 import lora
+from training import dropout
 from training.device import DEVICES, PRECISIONS, Place, choose_place
 from training.errors import NonFiniteError, Stopped, run_door
 from training.evaluation import evaluate, score_baselines
@@ -117,6 +118,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
     # 3. The frozen model, and LoRA on it.
     model, fingerprint = build_model(config, directory, task)
     model.to(place.device)
+    for part in (gpt2, lora, dropout) if place.fast else ():
+        part.use_fast(model)
     lora.print_trainable_parameters(model)
     record = TaskRecord(
         label_names=dataset.label_names, max_length=max_length, text_rule={"strip": config.strip}, split=how,

@@ -2,6 +2,7 @@
 
 from gpt2.checkpoint import fingerprint, read_config
 from gpt2.config import CheckpointError, GPT2Config
+from gpt2.fast import use_fast, use_plain
 from gpt2.hub import resolve_model
 from gpt2.model import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 from gpt2.tokenizer import Tokenizer
@@ -16,4 +17,6 @@ __all__ = [
     "fingerprint",
     "read_config",
     "resolve_model",
+    "use_fast",
+    "use_plain",
 ]

@@ -64,7 +64,9 @@ class PretrainedModel(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items() if name != _TIED}
         dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-        config = self.config.to_dict() | {"architectures": [type(self).__name__], "dtype": dtype}
+        # transformers knows the class by its plain name, also where the fast form of it is in use.
+        plain = next(cls for cls in type(self).__mro__ if PretrainedModel in cls.__bases__)
+        config = self.config.to_dict() | {"architectures": [plain.__name__], "dtype": dtype}
         (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (directory / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 

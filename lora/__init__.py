@@ -2,6 +2,7 @@
 
 from lora.checkpoint import head_shape, load_adapter, lora_state_dict, save_adapter
 from lora.config import AdapterError, LoraConfig
+from lora.fast import use_fast, use_plain
 from lora.inject import (
     active_adapters,
     apply_lora,
@@ -36,4 +37,6 @@ __all__ = [
     "set_adapter",
     "trainable_parameters",
     "unmerge_lora",
+    "use_fast",
+    "use_plain",
 ]

@@ -21,6 +21,11 @@ class Place:
     precision: str
     reason: str
 
+    @property
+    def fast(self) -> bool:
+        """Whether the fast forms of the layers are used: they are written for a CPU and untried elsewhere."""
+        return self.device.type == "cpu"
+
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Matrix products in `precision`; sums, norms and losses stay in float32."""
@@ -32,7 +37,8 @@ class Place:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __str__(self) -> str:
-        return f"device {self.device.type}, precision {self.precision}: {self.reason}"
+        form = "" if self.fast else "; the plain form of the model, the fast one is untried there"
+        return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}"
 
 
 def choose_place(device: str = "auto", precision: str = "auto") -> Place:

@@ -1,0 +1,114 @@
+"""The fast form of the classifier: the same parameters and the same answer, without computing what nobody reads.
+
+* A batch's padding is left out: the rows stand back to back as one (N, D) tensor (packed_attention.py).
+* In the last block, everything after the keys and values is computed for the scored tokens alone.
+* GELU costs a sigmoid instead of a tanh, and keeps its input alone for the backward pass.
+
+`use_fast(model)` puts it in, `use_plain(model)` takes it out. Letters as in model.py, and N real tokens of a batch.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from gpt2.model import GPT2MLP, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
+from gpt2.packed_attention import PackedRows, packed_attention
+
+
+class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
+    """The classifier over packed rows. `last_hidden_state` stays None: most of it is never computed."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> GPT2Output:
+        """As GPT2ForSequenceClassification; what is not padded on the right alone goes its way."""
+        lengths = right_padded_lengths(input_ids, attention_mask)
+        if lengths is None or position_ids is not None or input_ids.shape[1] > self.config.n_positions:
+            return super().forward(input_ids, attention_mask, position_ids, labels)
+        body = self.transformer
+        rows = PackedRows.of(lengths, input_ids.shape[1], self.config.n_head)
+        x = body.drop(body.wte(input_ids.reshape(-1)[rows.tokens]) + body.wpe(rows.positions))  # (N, D)
+        for block in body.h[:-1]:
+            x = packed_block(block, x, rows)
+        x = packed_block(body.h[-1], x, rows, pooled=True)  # (B, D)
+        logits = self.score(body.ln_f(x))[rows.order.argsort()]  # (B, C), in the order of the batch again
+        loss = None if labels is None else F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
+        return GPT2Output(loss=loss, logits=logits)
+
+
+def right_padded_lengths(input_ids: Tensor, attention_mask: Tensor | None) -> list[int] | None:
+    """The number of tokens of each row, or None unless every row is ones, at least one, and then zeros."""
+    B, T = input_ids.shape
+    if attention_mask is None:
+        return [T] * B
+    lengths = (attention_mask != 0).sum(dim=1)
+    expected = torch.arange(T, device=lengths.device) < lengths[:, None]
+    if not torch.equal(attention_mask, expected.to(attention_mask.dtype)) or not lengths.all():
+        return None
+    return lengths.tolist()
+
+
+def packed_block(block: GPT2Block, x: Tensor, rows: PackedRows, pooled: bool = False) -> Tensor:
+    """A block over packed rows: (N, D) -> (N, D), or with `pooled` (B, D), the last token of each row."""
+    attn = block.attn
+    y = packed_attention(attn.c_attn(block.ln_1(x)), rows, attn.attn_dropout, pooled)
+    x = (x[rows.last] if pooled else x) + attn.resid_dropout(attn.c_proj(y))
+    return x + block.mlp(block.ln_2(x))
+
+
+class FastGPT2MLP(GPT2MLP):
+    def forward(self, x: Tensor) -> Tensor:  # (..., D) -> (..., D)
+        return self.dropout(self.c_proj(_Gelu.apply(self.c_fc(x))))
+
+
+class _Gelu(torch.autograd.Function):
+    """gelu_new as x * sigmoid(2 z): 0.5 (1 + tanh z) is sigmoid(2 z) exactly, and torch's sigmoid is the faster one."""
+
+    LINEAR = 2 * math.sqrt(2 / math.pi)  # 2 z = LINEAR * x + CUBIC * x^3
+    CUBIC = LINEAR * 0.044715
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _Gelu.gate(x).mul_(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        s = _Gelu.gate(x)
+        slope = torch.addcmul(x.new_tensor(_Gelu.LINEAR), x, x, value=3 * _Gelu.CUBIC).mul_(x)  # x * d(2 z)/dx
+        slope.mul_(torch.addcmul(s, s, s, value=-1)).add_(s)
+        return slope.mul_(grad)
+
+    @staticmethod
+    def gate(x: Tensor) -> Tensor:
+        return torch.addcmul(x.new_tensor(_Gelu.LINEAR), x, x, value=_Gelu.CUBIC).mul_(x).sigmoid_()
+
+
+_FAST = {GPT2ForSequenceClassification: FastGPT2ForSequenceClassification, GPT2MLP: FastGPT2MLP}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
+
+
+def use_fast(model: nn.Module) -> None:
+    """Put the fast form into every classifier inside `model`, wrapped by LoRA or not. Written for a CPU."""
+    for module in list(model.modules()):
+        module.__class__ = _FAST.get(type(module), type(module))
+        if isinstance(module, GPT2Attention) and "attn_dropout" not in module._modules:
+            # The plain form leaves dropout to one function call; here it is a step of its own.
+            module.attn_dropout = nn.Dropout(module.attn_pdrop).train(module.training)
+
+
+def use_plain(model: nn.Module) -> None:
+    """The inverse of `use_fast`."""
+    for module in list(model.modules()):
+        module.__class__ = _PLAIN.get(type(module), type(module))
+        if isinstance(module, GPT2Attention) and "attn_dropout" in module._modules:
+            del module.attn_dropout

@@ -1,0 +1,73 @@
+"""The fast form of the LoRA layer. Same parameters, same result; `layer.py` says what is computed.
+
+The update (lora_alpha / r) B A x is one autograd function here. Three things make it cheap:
+its narrow factor is kept as (r, N), which multiplies several times faster than (N, r); it is added into the output
+of the frozen layer while multiplying; and the backward pass keeps the (dropped) input once and nothing of width `out`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from lora.layer import LoraLayer
+
+
+class FastLoraLayer(LoraLayer):
+    """A LoraLayer whose forward is fused where all is of one dtype; in other cases it is LoraLayer's own."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+        names = [name for name in self.active_adapters if name in self.lora_A and name not in self.merged_adapters]
+        dtypes = {x.dtype, self.base_layer.weight.dtype} | {self.lora_A[name].weight.dtype for name in names}
+        if len(dtypes) > 1 or not names or torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        h = self.base_layer(x)
+        for name in names:
+            dropped = self.lora_dropout[name](x)
+            h = _AddUpdate.apply(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+        return h
+
+
+class _AddUpdate(torch.autograd.Function):
+    """h + scaling * B A x, written into `h`, which the caller must have made and must not use afterwards.
+
+    Not marked as dirty: `h` is a view of the frozen layer's product, and for views autograd would copy its gradient.
+    The version counter still moves, so a layer that needs its own output for its gradient gets an error, not a lie.
+    """
+
+    @staticmethod
+    def forward(ctx, h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])  # (N, in)
+        u = A @ rows.T  # (r, N)
+        h.view(-1, h.shape[-1]).addmm_(u.T, B.T, alpha=scaling)
+        ctx.save_for_backward(rows, u, A, B)
+        ctx.scaling, ctx.shape = scaling, x.shape
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        rows, u, A, B = ctx.saved_tensors
+        g = grad.reshape(-1, grad.shape[-1])  # (N, out)
+        needs_h, needs_x, needs_A, needs_B, _ = ctx.needs_input_grad
+        dx = dA = dB = None
+        if needs_x or needs_A:
+            du = (B.T @ g.T).mul_(ctx.scaling)  # (r, N)
+            dx = (du.T @ A).view(ctx.shape) if needs_x else None
+            dA = du @ rows if needs_A else None
+        if needs_B:
+            dB = (u @ g).mul_(ctx.scaling).T
+        return grad if needs_h else None, dx, dA, dB, None
+
+
+def use_fast(model: nn.Module) -> None:
+    """Put the fast form into every LoraLayer of `model`; parameters, names and files stay as they are."""
+    for module in model.modules():
+        if type(module) is LoraLayer:
+            module.__class__ = FastLoraLayer
+
+
+def use_plain(model: nn.Module) -> None:
+    """The inverse of `use_fast`."""
+    for module in model.modules():
+        if type(module) is FastLoraLayer:
+            module.__class__ = LoraLayer
