@@ -118,7 +118,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     # 3. The frozen model, and LoRA on it.
     model, fingerprint = build_model(config, directory, task)
     model.to(place.device)
-    for part in (gpt2, lora, dropout) if place.fast else ():
+    for part in (gpt2, lora, dropout) if place.fast and not config.exact else ():
         part.use_fast(model)
     lora.print_trainable_parameters(model)
     record = TaskRecord(
