@@ -103,28 +103,39 @@ def _check_labels(name: str, names: list[str], places: dict[str, str], rows: int
         raise DataError(f"{name}: all rows have the label '{next(iter(places))}'; at least two labels are needed")
     if len(places) > max(100, rows // 2):
         raise DataError(f"{name}: {len(places)} different labels in {rows} rows; is --label_column the text column?")
+    forms = {_plain(label): label for label in names}
     for label, where in places.items():
         if not label.strip():
             raise DataError(f"{where}: empty label")
-        twin = next((n for n in names if n != label and n.strip().lower() == label.strip().lower()), None)
-        if twin is not None:
+        twin = forms[_plain(label)]
+        if twin != label:
             raise DataError(
-                f"{where}: label {label!r} and label {twin!r} differ only in case or spaces; use one of them"
+                f"{where}: label {label!r} and label {twin!r} differ only in case, spaces or '.0'; use one of them"
             )
+
+
+def _plain(label: str) -> str:
+    """What the spellings of one label have in common; a table writes 1 as 1.0 once a cell of the column is empty."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip().lower())
 
 
 def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
     # Imported here: it takes seconds, and a run on a local file does not need it.
     import datasets
 
+    unreachable, before = _why_unreachable(), datasets.config.HF_HUB_OFFLINE
+    # Told that it is offline, the library looks into its cache at once; left alone it retries for 20 seconds first.
+    datasets.config.HF_HUB_OFFLINE = before or unreachable is not None
     try:
         table = datasets.load_dataset(source.name, split="train")
     except Exception as error:  # noqa: BLE001 - offline, unknown id, no such split: the hub's errors share no base class
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = unreachable or _first_line(error)
         raise DataError(
             f"{source.name}: no such file, and not to be had from the Hugging Face hub ({reason}); "
             "without a network give the path of a .tsv, .csv or .jsonl file"
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
     text = _hub_column(source.name, table.column_names, source.text_column, TEXT_NAMES, "--text_column")
     label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
     if text == label:
@@ -138,6 +149,22 @@ def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
             yield make_row(record[text], value, f"{source.name} row {i}", text, label)
 
     return rows(), list(names) if names else None
+
+
+def _why_unreachable() -> str | None:
+    """One request to the hub, through the proxies and certificates its library uses; None if anything answers."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # noqa: BLE001 - which HTTP library it is, and so its errors, changes with the version
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _hub_column(name: str, columns: list[str], wanted: str | None, usual: tuple[str, ...], flag: str) -> str:

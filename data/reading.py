@@ -8,8 +8,10 @@ swallow two of them between unbalanced quotes.
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -73,11 +75,12 @@ def read_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
 
 def split_lines(file: Iterable[bytes], name: str, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
     """(`name:line`, text) for each line. Only a newline ends a line: U+2028 and its like are part of the text."""
+    _check_encoding(encoding)
     pending: list[tuple[str, str]] = []  # blank lines, kept back: at the end of a file they mean nothing
     for number, raw in enumerate(file, 1):
         where = f"{name}:{number}"
-        if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{where}: the file is UTF-16; convert it to UTF-8 first")
+        if number == 1:
+            _check_first_line(raw, where)
         line = _decode(raw, encoding, where).removeprefix("\ufeff" if number == 1 else "")
         pending.append((where, line.removesuffix("\n").removesuffix("\r")))
         if line.strip():
@@ -85,15 +88,36 @@ def split_lines(file: Iterable[bytes], name: str, encoding: str = "utf-8") -> It
             pending = []
 
 
+def _check_encoding(encoding: str) -> None:
+    """Files are split at newlines before they are decoded: a newline must be the one byte it is in ASCII."""
+    try:
+        usable = b"\n".decode(encoding) == "\n"
+    except LookupError:
+        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
+    except ValueError:  # UTF-16 and UTF-32 need more bytes; "undefined" decodes nothing at all
+        usable = False
+    if not usable:
+        raise DataError(f"--encoding {encoding}: files in it cannot be read line by line; convert the file to UTF-8")
+
+
+def _check_first_line(raw: bytes, where: str) -> None:
+    """What the first bytes give away about a file that would only fail later, with a misleading message."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:2]:
+        raise DataError(f"{where}: the file is UTF-16; convert it to UTF-8 first")
+    if raw.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")):  # also .xlsx and .ods, which are zip files
+        raise DataError(f"{where}: a zip, gzip or parquet file, not text; save it as .csv, .tsv or .jsonl first")
+    if b"\r" in raw.removesuffix(b"\n").removesuffix(b"\r"):
+        raise DataError(f"{where}: a carriage return inside the line; do lines end in it? Convert them to newlines")
+
+
 def _decode(raw: bytes, encoding: str, where: str) -> str:
     try:
         return raw.decode(encoding)
-    except LookupError:
-        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: byte {error.start + 1} is not {encoding}; convert the file or try --encoding latin-1"
-        ) from None
+        at = f"byte {error.start + 1} is not {encoding}"
+    except ValueError:
+        at = f"not {encoding}"
+    raise DataError(f"{where}: {at}; convert the file or try --encoding latin-1")
 
 
 def _read_tsv(path: Path, source: Source) -> Iterator[Row]:
@@ -102,23 +126,38 @@ def _read_tsv(path: Path, source: Source) -> Iterator[Row]:
     if first is None:
         return
     columns = first[1].split("\t")
-    named = source.text_column is not None or (
-        _find(columns, TEXT_NAMES) is not None and (not source.labelled or _find(columns, LABEL_NAMES) is not None)
-    )
-    if not named:
-        for where, line in chain([first], lines):
-            label, tab, text = line.partition("\t")
-            if not tab:
-                raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line")
-            yield Row(text, label if source.labelled else None, where)
+    if not (source.text_column or source.label_column or _has_usual_names(columns, source)):
+        if _has_usual_names([column.strip('"') for column in columns], source):
+            raise DataError(f"{first[0]}: columns in quotes, which a .tsv has not; write it without, or as .csv")
+        yield from _read_headless_tsv(chain([first], lines), source)
         return
     text_at, label_at = _choose_columns(columns, source, first[0])
+    # A text in the last column may hold tabs of its own.
+    splits = len(columns) - 1 if text_at == len(columns) - 1 else -1
     for where, line in lines:
-        # A text in the last column may hold tabs of its own.
-        values = line.split("\t", len(columns) - 1)
-        if len(values) < len(columns):
+        values = line.split("\t", splits)
+        if len(values) != len(columns):
             raise DataError(f"{where}: {len(values)} columns, the header names {len(columns)}")
         yield Row(values[text_at], None if label_at is None else values[label_at], where)
+
+
+def _read_headless_tsv(lines: Iterable[tuple[str, str]], source: Source) -> Iterator[Row]:
+    """`label<TAB>text`. A header with names of its own is noticed at the end: its "label" occurs nowhere else."""
+    counts: Counter[str] = Counter()
+    for where, line in lines:
+        label, tab, text = line.partition("\t")
+        if not tab:
+            raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line")
+        if not counts:
+            first = label, where
+        counts[label] += 1
+        yield Row(text, label if source.labelled else None, where)
+    label, where = first
+    if source.labelled and counts.pop(label) == 1 and len(counts) > 1 and min(counts.values()) > 1:
+        raise DataError(
+            f"{where}: no other row has the label '{label}'; if this is the header, name its columns with "
+            "--text_column and --label_column, else remove the row"
+        )
 
 
 def _read_csv(path: Path, source: Source) -> Iterator[Row]:
@@ -130,10 +169,17 @@ def _read_csv(path: Path, source: Source) -> Iterator[Row]:
         columns = next(reader, None)
         if columns is None:
             return
+        if not any(map(str.strip, columns)):
+            raise DataError(f"{path}:1: blank, where the names of the columns should be; remove the line")
+        separator = next((s for s in ";\t" if s in columns[0]), None)
+        if len(columns) == 1 and separator:
+            raise DataError(f"{path}:1: columns separated by {separator!r}; a .csv has commas, a .tsv tabs")
         text_at, label_at = _choose_columns(columns, source, f"{path}:1")
         start = reader.line_num + 1
         for values in reader:
             where = f"{path}:{start}"
+            if not values:
+                raise DataError(f"{where}: blank line; remove it")
             if len(values) != len(columns):
                 raise DataError(f"{where}: {len(values)} columns, the header names {len(columns)}; is a quote missing?")
             yield Row(values[text_at], None if label_at is None else values[label_at], where)
@@ -146,7 +192,9 @@ def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
     columns: tuple[str, str | None] | None = None
     for where, line in read_lines(path, source.encoding):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=partial(_without_repeated_keys, where=where))
+        except DataError:
+            raise
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error}); a JSONL file has one object per line") from None
         if not isinstance(record, dict):
@@ -157,6 +205,16 @@ def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
             columns = names[text_at], None if label_at is None else names[label_at]
         text, label = record.get(columns[0]), record.get(columns[1]) if columns[1] else None
         yield make_row(text, label, where, columns[0], columns[1])
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """JSON's own answer would be to keep the last value and say nothing."""
+    record: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in record:
+            raise DataError(f"{where}: the key '{key}' stands twice in one object; remove one")
+        record[key] = value
+    return record
 
 
 def make_row(text: Any, label: Any, where: str, text_column: str, label_column: str | None) -> Row:
@@ -170,8 +228,6 @@ def make_row(text: Any, label: Any, where: str, text_column: str, label_column: 
 
 def _choose_columns(columns: list[str], source: Source, where: str) -> tuple[int, int | None]:
     """The positions of the text and, if asked for, the label."""
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{where}: two columns have the same name ({', '.join(columns)})")
     text = _choose(columns, source.text_column, TEXT_NAMES, "--text_column", where)
     if not source.labelled:
         return text, None
@@ -182,14 +238,19 @@ def _choose_columns(columns: list[str], source: Source, where: str) -> tuple[int
 
 
 def _choose(columns: list[str], wanted: str | None, usual: tuple[str, ...], flag: str, where: str) -> int:
-    if wanted is not None:
-        if wanted not in columns:
-            raise DataError(f"{where}: no column '{wanted}'; there are {', '.join(columns)} (choose with {flag})")
-        return columns.index(wanted)
-    found = _find(columns, usual)
+    there = ", ".join(column for column in columns if column)  # a spreadsheet's empty columns have no names
+    if wanted is not None and wanted not in columns:
+        raise DataError(f"{where}: no column '{wanted}'; there are {there} (choose with {flag})")
+    found = _find(columns, usual) if wanted is None else columns.index(wanted)
     if found is None:
-        raise DataError(f"{where}: which column? There are {', '.join(columns)}; choose with {flag}")
+        raise DataError(f"{where}: which column? There are {there}; choose with {flag}")
+    if columns.count(columns[found]) > 1:
+        raise DataError(f"{where}: two columns have the same name ({columns[found]})")
     return found
+
+
+def _has_usual_names(columns: list[str], source: Source) -> bool:
+    return _find(columns, TEXT_NAMES) is not None and (not source.labelled or _find(columns, LABEL_NAMES) is not None)
 
 
 def _find(columns: list[str], usual: tuple[str, ...]) -> int | None:

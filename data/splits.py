@@ -54,9 +54,16 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
     val, train = _take(rest, val_size, label_of)
     split = Split(_rows(train), _rows(val), _rows(test))
     if not split.train or not split.test or (val_size and not split.val):
-        raise DataError(f"{dataset.name}: {n} rows are too few for a {kind} split into training, validation and test")
-    if len({dataset.labels[row] for row in split.train}) < len(dataset.label_names):
-        raise DataError(f"{dataset.name}: a label has no row in the training part; use --split stratified")
+        largest = max(blocks, key=len, default=[])
+        why = f" (near-duplicates of {dataset.texts[largest[0]][:40]!r} are {len(largest)} of them)"
+        raise DataError(
+            f"{dataset.name}: {n} rows{why * (len(largest) > 1)} are too few for a {kind} split into training, "
+            "validation and test"
+        )
+    untrained = set(dataset.labels) - {dataset.labels[row] for row in split.train}
+    if untrained:
+        label = dataset.label_names[min(untrained)]
+        raise DataError(f"{dataset.name}: label '{label}' has no row in the training part; use --split stratified")
     return split
 
 

@@ -2,7 +2,10 @@
 
 import json
 import time
+import types
 
+import datasets
+import huggingface_hub.utils
 import pytest
 
 from data import DataError, Source, TextRule, load_texts
@@ -23,8 +26,6 @@ def load(tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """Make `datasets.load_dataset` give a table of the given columns; returns the list of ids asked for."""
-    import datasets
-
     asked = []
 
     def publish(columns: dict[str, list], names: list[str] | None = None) -> list[str]:
@@ -96,10 +97,11 @@ def test_an_empty_label_names_its_row(load):
         load("m.tsv", "ham\ta\n\tb\nspam\tc\n")
 
 
-@pytest.mark.parametrize("twin", ["Spam", "spam ", "SPAM"])
-def test_labels_that_differ_only_in_case_or_spaces_are_told(load, twin):
-    with pytest.raises(DataError, match=r"m\.csv:[23]: label .* differ only in case or spaces"):
-        load("m.csv", f"label,text\nspam,a\n{twin},b\nham,c\n")
+@pytest.mark.parametrize("twin", ["Spam", "spam ", "SPAM", "1.0"])
+def test_labels_that_differ_only_in_case_spaces_or_the_form_of_a_number_are_told(load, twin):
+    label = "1" if twin == "1.0" else "spam"
+    with pytest.raises(DataError, match=r"m\.csv:[23]: label .* differ only in case, spaces or '\.0'; use one"):
+        load("m.csv", f"label,text\n{label},a\n{twin},b\nham,c\n")
 
 
 def test_the_text_column_given_as_label_column_is_told(load):
@@ -174,14 +176,30 @@ def test_a_wrong_hub_column_lists_the_columns_there_are(hub):
     assert dataset.label_names == ["0", "1"]
 
 
-def test_a_hub_id_without_a_network_gives_one_line(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub's client waits before each of its attempts
+def test_a_hub_id_without_a_network_gives_one_line_at_once(monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)  # the hub's client waits before each further attempt
     with pytest.raises(DataError) as error:
         load_texts(Source("someone/messages-that-are-not-there"), TextRule())
     message = str(error.value)
     assert message.startswith("someone/messages-that-are-not-there: no such file")
     assert "without a network give the path of a .tsv, .csv or .jsonl file" in message
     assert "\n" not in message
+    assert sum(waits) < 1 and not datasets.config.HF_HUB_OFFLINE
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_only_a_hub_that_does_not_answer_is_taken_to_be_offline(hub, monkeypatch, answers):
+    hub({"text": ["a", "b"], "label": [0, 1]})
+    seen, load = [], datasets.load_dataset
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: seen.append(datasets.config.HF_HUB_OFFLINE) or load(*a, **k)
+    )
+    if answers:
+        session = types.SimpleNamespace(head=lambda url, timeout: None)
+        monkeypatch.setattr(huggingface_hub.utils, "get_session", lambda: session)
+    load_texts(Source("someone/messages"), TextRule())
+    assert seen == [not answers] and not datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.parametrize("name", ["nowhere.tsv", "./some/where.csv", "/no/such/file.jsonl"])

@@ -67,6 +67,30 @@ def test_a_tsv_header_is_used_when_the_text_column_is_named(read):
     assert read("m.tsv", content, text_column="body", label_column="topic") == [("sport", "won\tthree one")]
 
 
+def test_a_tsv_header_is_used_when_only_the_label_column_is_named(read):
+    assert read("m.tsv", "topic\ttext\nsport\twon\n", label_column="topic") == [("sport", "won")]
+    with pytest.raises(DataError, match=r"There are topic, body; choose with --text_column"):
+        read("m.tsv", "topic\tbody\nsport\twon\n", label_column="topic")
+
+
+def test_a_tsv_header_with_names_of_its_own_does_not_become_a_label(read):
+    rows = "".join(f"{label}\t{i}\n" for i in range(3) for label in ("ham", "spam"))
+    with pytest.raises(DataError, match=r"m\.tsv:1: no other row has the label 'v1'; .*--text_column and --label_col"):
+        read("m.tsv", "v1\tv2\n" + rows)
+    assert len(read("m.tsv", rows + "rare\tx\n")) == 7
+    assert len(read("m.tsv", "v1\tv2\n" + rows, labelled=False)) == 7
+
+
+def test_a_tsv_header_in_quotes_does_not_become_a_row(read):
+    with pytest.raises(DataError, match=r"m\.tsv:1: columns in quotes"):
+        read("m.tsv", '"label"\t"text"\n"ham"\t"a"\n')
+
+
+def test_a_tab_in_a_tsv_text_that_is_not_the_last_column_is_told(read):
+    with pytest.raises(DataError, match=r"m\.tsv:2: 3 columns, the header names 2"):
+        read("m.tsv", "text\tlabel\none\ttwo\tham\n")
+
+
 def test_a_tsv_row_shorter_than_its_header_is_named(read):
     with pytest.raises(DataError, match=r"m\.tsv:3: 1 columns, the header names 2"):
         read("m.tsv", "label\ttext\nham\ta\nspam\n")
@@ -127,6 +151,38 @@ def test_two_columns_of_the_same_name_are_refused(read, name, header):
         read(name, header + header.replace("text", "x"))
 
 
+@pytest.mark.parametrize("name, gap", [("m.csv", ","), ("m.tsv", "\t")])
+def test_columns_without_a_name_do_no_harm(read, name, gap):
+    rows = ["v1,v2,,,", "ham,a,,,", "spam,b,,,"]
+    content = "".join(row.replace(",", gap) + "\n" for row in rows)
+    assert read(name, content, text_column="v2", label_column="v1") == [("ham", "a"), ("spam", "b")]
+    with pytest.raises(DataError, match=r"There are v1, v2; choose"):
+        read("m.csv", "v1,v2,,,\nham,a,,,\n")
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\n", "  \r\n", ",\n"])
+def test_a_blank_line_before_a_csv_header_is_told_as_such(read, blank):
+    with pytest.raises(DataError, match=r"m\.csv:1: blank, where the names of the columns should be; remove"):
+        read("m.csv", blank + "label,text\nham,a\n")
+
+
+def test_a_blank_line_in_the_middle_of_a_csv_is_told_as_such(read):
+    with pytest.raises(DataError, match=r"m\.csv:3: blank line; remove it"):
+        read("m.csv", "label,text\nham,a\n\nspam,b\n")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_csv_with_another_separator_is_told(read, separator):
+    with pytest.raises(DataError, match=r"m\.csv:1: columns separated by '.*'; a \.csv has commas, a \.tsv tabs"):
+        read("m.csv", f"label{separator}text\nham{separator}a\n")
+
+
+@pytest.mark.parametrize("line", ['{"text": "b", "label": "y", "label": "z"}', '{"more": {"label": 1, "label": 2}}'])
+def test_a_key_that_stands_twice_in_a_jsonl_object_is_named(read, line):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: the key 'label' stands twice"):
+        read("m.jsonl", '{"text": "a", "label": "x"}\n' + line + "\n")
+
+
 def test_jsonl_rows_are_read_whatever_the_order_of_their_keys(read):
     content = '{"text": "a\\nb\\u2028c", "label": "ham"}\n{"label": 3, "text": "\\"", "more": [1]}\n'
     assert read("m.jsonl", content) == [("ham", "a\nb\u2028c"), ("3", '"')]
@@ -177,26 +233,6 @@ def test_a_txt_file_without_labels_has_one_text_a_line(read):
 def test_unlabelled_rows_need_no_label_column(read):
     assert read("m.csv", "id,text\n1,a\n", labelled=False) == [(None, "a")]
     assert read("m.jsonl", '{"text": "a"}\n', labelled=False) == [(None, "a")]
-
-
-def test_bad_utf8_names_line_and_byte_and_latin1_reads_it(read):
-    content = b"ham\tfine\nspam\tcaf\xe9 \xa3100\n"
-    with pytest.raises(DataError, match=r"m\.tsv:2: byte 9 is not utf-8; .*--encoding latin-1"):
-        read("m.tsv", content)
-    assert read("m.tsv", content, encoding="latin-1")[1] == ("spam", "caf\xe9 \xa3100")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
-def test_a_utf16_file_is_told_as_such(read, encoding):
-    content = ("" if encoding == "utf-16" else "\ufeff") + "ham\ta\nspam\tb\n"
-    with pytest.raises(DataError, match=r"m\.tsv:1: the file is UTF-16"):
-        read("m.tsv", content.encode(encoding))
-
-
-@pytest.mark.parametrize("encoding", ["klingon", "", "rot13"])
-def test_an_unknown_encoding_is_told(read, encoding):
-    with pytest.raises(DataError, match=r"--encoding .*Python knows no such encoding"):
-        read("m.tsv", "ham\ta\n", encoding=encoding)
 
 
 def test_a_missing_file_and_a_directory_are_told(tmp_path):

@@ -127,7 +127,7 @@ def test_a_label_with_one_row_trains_in_a_stratified_split():
 def test_a_label_that_would_not_be_trained_is_told():
     dataset = TextDataset("rare", [str(row) for row in range(20)], [0] * 19 + [1], ["common", "rare"])
     row_19_tests = next(s for s in range(100) if 19 in np.random.default_rng(s).permutation(20)[:10])
-    with pytest.raises(DataError, match="rare: a label has no row in the training part; use --split stratified"):
+    with pytest.raises(DataError, match="rare: label 'rare' has no row in the training part; use --split stratified"):
         split_rows(dataset, "seed", 0.5, 0.0, row_19_tests)
 
 
@@ -138,9 +138,17 @@ def test_too_few_rows_are_told(kind, n):
         split_rows(made_up(n, labels=1), kind, 0.2, 0.1, 0)
 
 
-def test_a_data_set_of_near_duplicates_alone_cannot_be_grouped():
-    with pytest.raises(DataError, match="too few for a grouped split"):
-        split_rows(TextDataset("same", ["one two three"] * 10, [0] * 10, ["a"]), "grouped", 0.2, 0.0, 0)
+def test_a_data_set_of_near_duplicates_cannot_be_grouped_and_the_largest_group_is_named():
+    texts = ["lone", *(f"your code is {i} please use it soon" for i in range(8)), "another one"]
+    with pytest.raises(
+        DataError, match=r"10 rows \(near-dup.* of 'your code is 0 .*' are 8 of them\) are too few for a"
+    ):
+        split_rows(TextDataset("codes", texts, [0] * 10, ["a"]), "grouped", 0.9, 0.9, 0)
+
+
+def test_a_label_that_no_row_has_is_no_reason_to_refuse_a_split():
+    dataset = TextDataset("declared", [str(row) for row in range(20)], [0, 2] * 10, ["a", "never used", "b"])
+    assert {dataset.labels[row] for row in split_rows(dataset, "stratified", 0.2, 0.1, 0).train} == {0, 2}
 
 
 @pytest.mark.parametrize("test_size, val_size", [(0.0, 0.1), (1.0, 0.1), (-0.1, 0.1), (0.2, 1.0), (0.2, -0.1)])

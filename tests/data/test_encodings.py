@@ -1,0 +1,73 @@
+"""Bytes that are no lines of text in the encoding given: told as what they are, with the way out."""
+
+import pytest
+
+from data import DataError, Source, read_rows
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write bytes or text to a file of the given name and read it: a list of (label, text)."""
+
+    def read(name: str, content: str | bytes, **columns) -> list[tuple[str | None, str]]:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return [(row.label, row.text) for row in read_rows(Source(str(path), **columns))]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.tsv", "ham\ta\rspam\tb\r"),
+        ("m.csv", "label,text\rham,a\rspam,b\r"),
+        ("m.jsonl", '{"text": "a", "label": "x"}\r{"text": "b", "label": "y"}\r'),
+        ("m.tsv", "ham\ta\rspam\tb\rspam\tc\n"),
+    ],
+)
+def test_carriage_returns_as_line_ends_are_told_as_such(read, name, content):
+    with pytest.raises(DataError, match=rf"{name}:1: a carriage return inside the line; .*Convert them to newlines"):
+        read(name, content)
+
+
+def test_a_carriage_return_in_a_later_text_is_data(read):
+    assert read("m.tsv", "ham\ta\nspam\tb\rc\n") == [("ham", "a"), ("spam", "b\rc")]
+
+
+def test_bad_utf8_names_line_and_byte_and_latin1_reads_it(read):
+    content = b"ham\tfine\nspam\tcaf\xe9 \xa3100\n"
+    with pytest.raises(DataError, match=r"m\.tsv:2: byte 9 is not utf-8; .*--encoding latin-1"):
+        read("m.tsv", content)
+    assert read("m.tsv", content, encoding="latin-1")[1] == ("spam", "caf\xe9 \xa3100")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_utf16_file_is_told_as_such(read, encoding, mark):
+    content = mark + "ham\ta\nspam\tb\n"
+    with pytest.raises(DataError, match=r"m\.tsv:1: the file is UTF-16"):
+        read("m.tsv", content.encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "", "rot13"])
+def test_an_unknown_encoding_is_told(read, encoding):
+    with pytest.raises(DataError, match=r"--encoding .*Python knows no such encoding"):
+        read("m.tsv", "ham\ta\n", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "utf-16", "utf-16-le", "utf-32", "cp037", "punycode"])
+def test_an_encoding_in_which_a_newline_is_not_one_byte_is_refused(read, encoding):
+    with pytest.raises(DataError, match=f"--encoding {encoding}: files in it cannot be read line by line"):
+        read("m.tsv", "ham\ta\n", encoding=encoding)
+
+
+def test_text_that_a_codec_refuses_as_a_whole_is_told_with_its_line(read):
+    with pytest.raises(DataError, match=r"m\.tsv:2: .*not idna; convert the file"):
+        read("m.tsv", "ham\ta\nham\t" + "x" * 70 + ".x\xe9\n", encoding="idna")
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"PAR1", b"\x1f\x8b\x08\x00"])
+def test_a_spreadsheet_or_a_packed_file_is_told_as_such(read, start):
+    with pytest.raises(DataError, match=r"m\.xlsx:1: a zip, gzip or parquet file, not text; save it as .csv"):
+        read("m.xlsx", start + b"\x15\xff\n")
