@@ -31,7 +31,7 @@ def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "defaul
         raise AdapterError(f"adapter {adapter_name!r} is there already; delete_adapter it or choose another name")
     saved = _find_saved(model, config)
     targets = _find_targets(model, config, saved)
-    active = active_adapters(model)
+    active = _chosen(model)
     if not configs and not hasattr(model, "_trainable_before_lora"):
         model._trainable_before_lora = {name for name, p in model.named_parameters() if p.requires_grad}
         model.requires_grad_(False)
@@ -84,20 +84,23 @@ def unmerge_lora(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def disable_lora(model: nn.Module) -> Iterator[None]:
-    """Within the block the model is exactly the base model, its untrained head included."""
-    active = active_adapters(model)
-    merged = [layer for layer in _wrapped(model) if layer.merged_adapters]
+    """Within the block the model is exactly the base model, its untrained head included.
+
+    What is switched, added or deleted within it counts from its end on; merged weights are merged again then.
+    """
+    if "_disabled_adapters" in model.__dict__:  # within another such block
+        yield
+        return
+    merged = any(layer.merged_adapters for layer in _wrapped(model))
     unmerge_lora(model)
-    wrappers = [m for m in model.modules() if isinstance(m, LoraLayer | ModulesToSaveWrapper)]
+    model._disabled_adapters = active_adapters(model)
     try:
-        for wrapper in wrappers:
-            wrapper.active_adapters = []
+        _activate(model, [])
         yield
     finally:
-        for wrapper in wrappers:
-            wrapper.active_adapters = list(active)
-        for layer in merged:
-            layer.merge()
+        _activate(model, model.__dict__.pop("_disabled_adapters"))
+        if merged:
+            merge_lora(model)
 
 
 def set_adapter(model: nn.Module, adapter_name: str | Sequence[str]) -> None:
@@ -105,6 +108,8 @@ def set_adapter(model: nn.Module, adapter_name: str | Sequence[str]) -> None:
     names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
     for name in names:
         _require(model, name)
+        if names.count(name) > 1:
+            raise AdapterError(f"adapter {name!r} is named twice; it would be added twice")
     if any(layer.merged_adapters for layer in _wrapped(model)):
         raise AdapterError("an adapter is merged into the weights; call unmerge_lora before switching")
     _switch(model, names)
@@ -115,7 +120,7 @@ def delete_adapter(model: nn.Module, adapter_name: str) -> None:
     _require(model, adapter_name)
     if any(adapter_name in layer.merged_adapters for layer in _wrapped(model)):
         raise AdapterError(f"adapter {adapter_name!r} is merged into the weights; call unmerge_lora before deleting it")
-    remaining = [name for name in active_adapters(model) if name != adapter_name]
+    remaining = [name for name in _chosen(model) if name != adapter_name]
     for module in model.modules():
         if isinstance(module, LoraLayer) and adapter_name in module.lora_A:
             module.delete_adapter(adapter_name)
@@ -205,13 +210,27 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def _switch(model: nn.Module, names: list[str]) -> None:
     """Make `names` the active adapters everywhere; what is active trains, unless it was loaded for use only."""
+    if "_disabled_adapters" in model.__dict__:
+        model._disabled_adapters = list(names)
+    else:
+        _activate(model, names)
     for module in model.modules():
         if isinstance(module, LoraLayer | ModulesToSaveWrapper):
             groups = [module.lora_A, module.lora_B] if isinstance(module, LoraLayer) else [module.modules_to_save]
-            module.active_adapters = list(names)
             for group in groups:
                 for name, part in group.items():
                     part.requires_grad_(name in names and not model.peft_config[name].inference_mode)
+
+
+def _activate(model: nn.Module, names: list[str]) -> None:
+    for module in model.modules():
+        if isinstance(module, LoraLayer | ModulesToSaveWrapper):
+            module.active_adapters = list(names)
+
+
+def _chosen(model: nn.Module) -> list[str]:
+    """The active adapters or, within `disable_lora`, those that will be active after it."""
+    return list(model.__dict__.get("_disabled_adapters", active_adapters(model)))
 
 
 def _original(wrapper: LoraLayer | ModulesToSaveWrapper) -> nn.Module:

@@ -219,6 +219,10 @@ def test_two_adapters_switch_and_are_disabled_as_in_peft(base):
     assert torch.equal(logits(moved(theirs)), logits(moved(ours)))
     with theirs.disable_adapter(), lora.disable_lora(ours):
         assert torch.equal(logits(theirs), logits(ours))
+        theirs.set_adapter("default")
+        lora.set_adapter(ours, "default")
+        assert torch.equal(logits(theirs), logits(ours))
+    assert torch.equal(logits(theirs), logits(ours))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
