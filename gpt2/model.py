@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2.checkpoint import PretrainedModel
-from gpt2.config import GPT2Config
+from gpt2.config import CheckpointError, GPT2Config
 
 
 @dataclass
@@ -183,6 +183,8 @@ class GPT2ForSequenceClassification(PretrainedModel):
 
     def __init__(self, config: GPT2Config):
         super().__init__(config)
+        if config.num_labels < 2:  # transformers makes a regression of it; a softmax over one label is always 1
+            raise CheckpointError(f"num_labels is {config.num_labels}; a classifier needs at least two labels")
         self.transformer = GPT2Model(config)
         self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
         nn.init.normal_(self.score.weight, std=config.initializer_range)

@@ -169,3 +169,10 @@ def test_the_default_config_is_gpt2_small_with_124_million_parameters():
     with torch.device("meta"):
         model = gpt2.GPT2LMHeadModel(gpt2.GPT2Config())
     assert sum(p.numel() for p in model.parameters()) == 124_439_808
+
+
+@pytest.mark.parametrize("labels", [{"num_labels": 1}, {"id2label": {0: "spam"}}])
+def test_a_classifier_of_one_label_is_refused(tiny_base, labels):
+    with pytest.raises(gpt2.CheckpointError, match="num_labels is 1; a classifier needs at least two labels"):
+        gpt2.GPT2ForSequenceClassification.from_pretrained(tiny_base, **labels)
+    assert gpt2.GPT2LMHeadModel.from_pretrained(tiny_base, **labels).config.num_labels == 1  # it has no use for them
