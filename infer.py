@@ -39,7 +39,7 @@ EXAMPLES = """examples:
 @dataclass(frozen=True)
 class InferConfig:
     texts: tuple[str, ...] = option(
-        (), "to classify; none: the lines of standard input", group="texts", positional=True
+        (), "to classify; none, or -: the lines of standard input", group="texts", positional=True
     )
     input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
@@ -56,6 +56,10 @@ class InferConfig:
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)
+        if (self.texts != ()) + (self.input is not None) + (self.sample is not None) > 1:
+            raise UsageError("texts, --input and --sample are three ways to say what to classify; give one")
+        if self.sample is not None and self.output is not None:
+            raise UsageError("--sample prints a table; --output takes the predictions for texts or --input")
 
 
 @dataclass(frozen=True)
@@ -176,11 +180,11 @@ def main(config: InferConfig) -> None:
         save_merged(classifier, Path(config.save_merged))
     if config.sample:
         show_sample(classifier, config)
-    elif config.texts:
+    elif config.texts not in ((), ("-",)) and not config.output:
         width = max(map(len, classifier.label_names))
         for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
             print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
-    elif config.input or not config.save_merged:
+    elif config.input or config.texts or not config.save_merged:
         predict_stream(classifier, config)
     if classifier.counts["cut"]:
         cut, most = classifier.counts["cut"], classifier.max_length
@@ -189,12 +193,15 @@ def main(config: InferConfig) -> None:
 
 def predict_stream(classifier: Classifier, config: InferConfig) -> None:
     """A row out for each row in, in order, with a bounded number of rows in memory."""
-    if config.input:
-        rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
-    else:
-        lines = data.split_lines(sys.stdin.buffer, "standard input")
+    piped = config.input == "-" or (not config.input and config.texts in ((), ("-",)))
+    if piped:
+        lines = data.split_lines(sys.stdin.buffer, "standard input", config.encoding)
         rows = (data.Row(text, None, where) for where, text in lines)
-    chunk = 1 if sys.stdin.isatty() and not config.input else 8 * config.batch_size
+    elif config.texts:
+        rows = (data.Row(text, None, f"text {i}") for i, text in enumerate(config.texts, 1))
+    else:
+        rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
+    chunk = 1 if piped and sys.stdin.isatty() else 8 * config.batch_size
     with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
         write = writer(file, config.output or ".jsonl", classifier.label_names)
         for part in iter(lambda: list(itertools.islice(rows, chunk)), []):
