@@ -199,9 +199,9 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
             is_best, last, end_of_epoch = False, state.step == total, at + 1 == steps_per_epoch
             if last or due(config.eval_strategy, config.eval_steps, state.step, end_of_epoch):
                 scores = scores_of(task.choosing, model, config, task, place)
+                is_best = state.note_score(scores, config.metric_for_best_model) and config.load_best_model_at_end
                 log.write(step=state.step, part="validation" if task.split.val else "test", **scores)
                 progress.evaluated(state.step, scores)
-                is_best = state.note_score(scores, config.metric_for_best_model) and config.load_best_model_at_end
             if stop.signal or is_best or due(config.save_strategy, config.save_steps, state.step, end_of_epoch):
                 trainee.save(run, state, config, config.save_total_limit)
             if stop.signal and not last:
@@ -269,7 +269,8 @@ def save_product(run: Path, model, config: TrainConfig, tokenizer, record: TaskR
 
 def locate(name: str) -> str:
     """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
-    return str(ROOT / name) if not Path(name).exists() and (ROOT / name).exists() else name
+    ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
+    return str(ours) if not Path(name).exists() and (ours.is_file() or (ours / "config.json").is_file()) else name
 
 
 def read_settings(argv: list[str]) -> TrainConfig:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import signal
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ class MetricsLog:
         write_atomically(path, "".join(line + "\n" for line in kept))
 
     def write(self, **entry: Any) -> None:
+        """Add a line. JSON has no infinity: the gradient norm of a step that fp16 skipped becomes null."""
+        entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

@@ -88,11 +88,12 @@ def to_toml(config: Any) -> str:
 
 
 def check_range(config: Any, names: Sequence[str], least: float) -> None:
-    """Raise UsageError for a named setting below `least`, or not finite; None passes."""
+    """Raise UsageError for a named setting below `least`, not finite or too large an integer for torch; None passes."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not least <= value < math.inf:
-            raise UsageError(f"--{name} {value}: must be at least {least}")
+        limit = 2**63 if isinstance(value, int) else math.inf
+        if value is not None and not least <= value < limit:
+            raise UsageError(f"--{name} {value}: must be at least {least}{' and below 2**63' * (value >= 2**63)}")
 
 
 def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argparse.ArgumentParser:

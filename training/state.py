@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 
 from training import checkpoint as ckpt
 from training.device import Place
-from training.errors import UsageError
+from training.errors import NonFiniteError, UsageError
 
 # Settings of these groups, and the preset's name, may differ between a run and its continuation.
 _FREE_GROUPS = ("files", "machine")
@@ -41,7 +42,9 @@ class RunState:
         self.train_seconds += time.perf_counter() - self._began
 
     def note_score(self, scores: dict[str, Any], metric: str) -> bool:
-        """True if no earlier evaluation was better."""
+        """True if no earlier evaluation was better. Raises NonFiniteError for a loss that is no number: never best."""
+        if not math.isfinite(scores["loss"]):
+            raise NonFiniteError(f"held-out loss {scores['loss']} after step {self.step}; lower --learning_rate")
         score = scores[metric] if metric == "loss" else -scores[metric]
         if self.best_score is not None and score >= self.best_score:
             return False

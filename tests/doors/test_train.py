@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,7 +120,9 @@ def test_accumulated_batches_equal_the_large_batch(tiny_base, messages, dtype, b
     [
         (["--lerning_rate", "1"], 2, "did you mean --learning_rate"),
         (["--dataset", "missing.csv"], 3, "no such file"),
+        (["--encoding", "undefined"], 3, "--encoding undefined"),
         (["--model", "./nowhere"], 4, "config.json"),
+        (["--seed", "9" * 20], 2, "below 2**63"),
         (["--lora_r", "0"], 4, "r must be"),
         (["--target_modules", "c_atn"], 4, "c_attn"),
         (["--preset", "tinny"], 2, "tiny"),
@@ -132,6 +135,12 @@ def test_a_mistake_gets_one_line_a_code_and_leaves_nothing(config, capsys, tmp_p
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1 and words in message
     assert not list(tmp_path.iterdir())
+
+
+def test_the_room_called_gpt2_is_not_taken_for_the_model_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.locate("gpt2") == "gpt2"
+    assert gpt2.read_config(Path(train.locate("assets/gpt2-tiny"))) and Path(train.locate("data/messages/messages.tsv"))
 
 
 def test_a_second_run_gets_a_name_of_its_own_and_a_first_is_not_overwritten(config, tmp_path):

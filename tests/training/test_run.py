@@ -136,6 +136,11 @@ def test_the_log_has_one_object_a_line(tmp_path):
     assert read_log(log.path) == [{"step": 1, "loss": 0.5}, {"step": 2, "note": "é\nx"}]
 
 
+def test_a_number_that_json_does_not_have_becomes_null(tmp_path):
+    MetricsLog(tmp_path / "metrics.jsonl").write(step=1, loss=0.5, grad_norm=float("inf"))
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5, "grad_norm": null}\n'
+
+
 def test_a_resumed_log_drops_what_lies_after_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path)

@@ -209,5 +209,10 @@ def test_a_number_out_of_its_range_is_named(value):
         check_range(Config(learning_rate=value), ["learning_rate"], 1)
 
 
+def test_a_seed_too_large_for_torch_is_named():
+    with pytest.raises(UsageError, match=r"--max_steps 9+: must be at least 0 and below 2\*\*63"):
+        check_range(Config(max_steps=10**20 - 1), ["max_steps"], 0)
+
+
 def test_a_number_at_its_least_and_a_missing_one_pass():
     check_range(Config(learning_rate=1.0, output_dir=None), ["learning_rate", "output_dir"], 1)

@@ -1,0 +1,73 @@
+"""bf16 and fp16 through train.py: it still learns, weights stay float32, and a skipped step moves no schedule."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from training.device import Place
+from training.errors import NonFiniteError
+
+
+@pytest.fixture
+def config(tiny_base, messages_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return {
+        "model": str(tiny_base), "dataset": str(messages_file), "learning_rate": 1e-2, "max_steps": 8,
+        "per_device_train_batch_size": 4, "device": "cpu", "output_dir": "run", "eval_strategy": "no",
+    }  # fmt: skip
+
+
+def steps_of(run):
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [entry for entry in entries if "grad_norm" in entry]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_in_half_precision_learns_and_keeps_float32_weights(config, tmp_path, precision):
+    results = train.main(train.TrainConfig(**config, precision=precision))
+    assert results["precision"] == precision
+    losses = [step["loss"] for step in steps_of(tmp_path / "run")]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    tensors = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert f'precision = "{precision}"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def scaled_from(monkeypatch, scale):
+    monkeypatch.setattr(Place, "grad_scaler", lambda place: torch.amp.GradScaler(place.device.type, init_scale=scale))
+
+
+def test_a_step_skipped_for_an_overflow_changes_no_weight_and_moves_no_schedule(config, tmp_path, monkeypatch):
+    scaled_from(monkeypatch, 2.0**18)
+    config |= {"precision": "fp16", "save_strategy": "steps", "save_steps": 1, "save_total_limit": 99}
+    train.main(train.TrainConfig(**config))
+    steps = steps_of(tmp_path / "run")
+    made = [step["grad_norm"] is not None for step in steps]
+    assert not made[0] and sum(made) > 2
+    # The first update is made at the peak, however late it comes; from there each update lets the rate fall.
+    expected = [1e-2 * (8 - sum(made[:step])) / 8 for step in range(8)]
+    assert [step["learning_rate"] for step in steps] == pytest.approx(expected, rel=1e-12)
+    saved = [load_file(tmp_path / "run" / "checkpoints" / f"step-{n:06d}" / "trainable.safetensors") for n in (1, 8)]
+    B = [name for name in saved[0] if ".lora_B." in name]
+    assert B and not any(saved[0][name].any() for name in B)
+    assert all(saved[1][name].any() for name in B)
+
+
+def test_a_run_resumed_after_a_skipped_step_ends_with_the_same_bytes(config, tmp_path, monkeypatch):
+    scaled_from(monkeypatch, 2.0**17)
+    config |= {"precision": "fp16", "save_strategy": "steps", "save_steps": 1, "save_total_limit": 99}
+    train.main(train.TrainConfig(**config))
+    whole = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert steps_of(tmp_path / "run")[0]["grad_norm"] is None
+    train.main(train.TrainConfig(**config, resume_from_checkpoint="run/checkpoints/step-000001"))
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == whole
+
+
+def test_fp16_that_overflows_at_every_scale_stops(config, monkeypatch):
+    scaled_from(monkeypatch, 4.0)
+    config |= {"precision": "fp16", "learning_rate": 1e30, "max_grad_norm": 0.0}
+    with pytest.raises(NonFiniteError, match="fp16 overflows at every scale"):
+        train.main(train.TrainConfig(**config))
