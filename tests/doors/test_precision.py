@@ -1,6 +1,7 @@
 """bf16 and fp16 through train.py: it still learns, weights stay float32, and a skipped step moves no schedule."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ import train
 from training.device import Place
 from training.errors import NonFiniteError
 
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+
 
 @pytest.fixture
 def config(tiny_base, messages_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_base, "base")
     return {
-        "model": str(tiny_base), "dataset": str(messages_file), "learning_rate": 1e-2, "max_steps": 8,
+        "model": "base", "dataset": str(messages_file), "learning_rate": 1e-2, "max_steps": 8,
         "per_device_train_batch_size": 4, "device": "cpu", "output_dir": "run", "eval_strategy": "no",
     }  # fmt: skip
 
@@ -25,19 +29,29 @@ def steps_of(run):
     return [entry for entry in entries if "grad_norm" in entry]
 
 
+def scaled_from(monkeypatch, scale):
+    def scaler(place):
+        return torch.amp.GradScaler(place.device.type, init_scale=scale, enabled=place.precision == "fp16")
+
+    monkeypatch.setattr(Place, "grad_scaler", scaler)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_run_in_half_precision_learns_and_keeps_float32_weights(config, tmp_path, precision):
-    results = train.main(train.TrainConfig(**config, precision=precision))
-    assert results["precision"] == precision
-    losses = [step["loss"] for step in steps_of(tmp_path / "run")]
-    assert sum(losses[-3:]) < sum(losses[:3])
+def test_a_run_in_half_precision_follows_the_one_in_fp32_and_keeps_float32_weights(
+    config, tmp_path, monkeypatch, precision
+):
+    scaled_from(monkeypatch, 1024.0)  # low enough for no step to be skipped
+    still = json.loads((tmp_path / "base" / "config.json").read_text()) | dict.fromkeys(DROPOUTS, 0.0)
+    (tmp_path / "base" / "config.json").write_text(json.dumps(still))
+    config |= {"lora_dropout": 0.0, "learning_rate": 3e-3}
+    train.main(train.TrainConfig(**(config | {"output_dir": "fp32"}), precision="fp32"))
+    assert train.main(train.TrainConfig(**config, precision=precision))["precision"] == precision
+    losses, exact = ([step["loss"] for step in steps_of(tmp_path / name)] for name in ("run", "fp32"))
+    assert losses != exact and losses == pytest.approx(exact, abs=5e-3)
+    assert max(exact) - min(exact) > 0.1  # there was something to follow
     tensors = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     assert f'precision = "{precision}"' in (tmp_path / "run" / "config.toml").read_text()
-
-
-def scaled_from(monkeypatch, scale):
-    monkeypatch.setattr(Place, "grad_scaler", lambda place: torch.amp.GradScaler(place.device.type, init_scale=scale))
 
 
 def test_a_step_skipped_for_an_overflow_changes_no_weight_and_moves_no_schedule(config, tmp_path, monkeypatch):
