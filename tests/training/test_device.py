@@ -45,7 +45,8 @@ def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, pr
     place = choose_place()
     assert (place.device.type, place.precision) == (device, precision)
     assert why in place.reason
-    assert str(place) == f"device {device}, precision {precision}: {place.reason}"
+    assert str(place).startswith(f"device {device}, precision {precision}: {place.reason}")
+    assert ("the fast one is untried there" in str(place)) == (device != "cpu")
 
 
 def test_what_was_asked_for_is_the_reason(machine):
