@@ -28,6 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "B not zero": {"target_modules": ["h.1.mlp.c_proj"], "init_lora_weights": False, "r": 16},
     "LoRA on lm_head and c_attn": {"target_modules": ["lm_head", "c_attn"], "lora_dropout": 0.1, "r": 4},
 }
+MAKERS = (pairs.their_model, pairs.our_model)
 EXACT = train.TrainConfig(
     exact=True, per_device_train_batch_size=5, num_train_epochs=2, learning_rate=1e-2, eval_strategy="no",
     save_strategy="no", load_best_model_at_end=False, precision="fp32",
@@ -78,6 +79,10 @@ def named(values: Any) -> dict[str, Tensor]:
     return {str(key): torch.as_tensor(value).detach().clone() for key, value in items}
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def moved(model: torch.nn.Module) -> torch.nn.Module:
     """`model` with every trainable tensor moved off its start, in the order in which the model lists them."""
     generator = torch.Generator().manual_seed(11)
@@ -114,7 +119,7 @@ def the_frozen_model(work: Path) -> Iterator[Comparison]:
     base = pairs.write_base(work)
     labels = {"ForSequenceClassification": torch.tensor([0, 1, 1, 0])}
     for kind, padding in itertools.product(("LMHeadModel", "ForSequenceClassification"), ("none", "right", "left")):
-        theirs, ours = (make(base, kind, None) for make in (pairs.their_model, pairs.our_model))
+        theirs, ours = (make(base, kind, None) for make in MAKERS)
         batch = pairs.random_batch(pairs.SMALL, padding)
         name = f"{kind}, padding {padding}"
         yield compare(f"{name}: logits in evaluation", logits(theirs, batch), logits(ours, batch))
@@ -124,13 +129,16 @@ def the_frozen_model(work: Path) -> Iterator[Comparison]:
 
 
 def a_fresh_head(work: Path) -> Iterator[Comparison]:
-    base = pairs.write_base(work, labels=3)
-    drawn = []
-    for make in (pairs.their_model, pairs.our_model):
-        drawn.append((make(base, "ForSequenceClassification", None, seed=6, num_labels=3), torch.get_rng_state()))
-    (theirs, state), (ours, our_state) = drawn
-    yield compare("fresh head: score drawn from a seed", theirs.score.weight, ours.score.weight)
-    yield compare("fresh head: random state afterwards", state, our_state)
+    """The one thing that is drawn when a language model's file is read as a classifier."""
+    base = pairs.write_base(work)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        drawn = []
+        for make in MAKERS:
+            model = make(base, "ForSequenceClassification", None, seed=6, num_labels=3, dtype=dtype)
+            drawn.append((model.score.weight, torch.get_rng_state()))
+        name = f"fresh head, {dtype_name(dtype)}"
+        yield compare(f"{name}: score drawn from a seed", drawn[0][0], drawn[1][0])
+        yield compare(f"{name}: random state afterwards", drawn[0][1], drawn[1][1])
 
 
 def lora_layers(work: Path) -> Iterator[Comparison]:
@@ -164,14 +172,12 @@ def two_adapters(work: Path) -> Iterator[Comparison]:
     base, kind = pairs.write_base(work), "ForSequenceClassification"
     one, two = ({"task_type": "SEQ_CLS"} | RECIPES[name] for name in ("the notebook's LoRA", "gaussian A"))
     theirs, ours = pairs.their_model(base, kind, one), pairs.our_model(base, kind, one)
-    for adapter in (theirs, ours):
-        torch.manual_seed(7)
-        if adapter is theirs:
-            theirs.add_adapter("two", peft.LoraConfig(**two))
-        else:
-            lora.apply_lora(ours, lora.LoraConfig(**two), "two")
+    torch.manual_seed(7)
+    theirs.add_adapter("two", peft.LoraConfig(**two))
+    torch.manual_seed(7)
+    lora.apply_lora(ours, lora.LoraConfig(**two), "two")
     batch = pairs.random_batch(pairs.SMALL, "right")
-    theirs.set_adapter("two"), lora.set_adapter(ours, "two")
+    theirs.base_model.set_adapter("two"), lora.set_adapter(ours, "two")
     moved(theirs), moved(ours)
     yield compare("two adapters: logits of the second", logits(theirs, batch), logits(ours, batch))
     with theirs.disable_adapter(), lora.disable_lora(ours):
@@ -185,8 +191,8 @@ def half_precision(work: Path) -> Iterator[Comparison]:
     labels = {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)}
     recipe = RECIPES["the notebook's LoRA"] | {"task_type": "CAUSAL_LM"}
     for dtype in (torch.bfloat16, torch.float16):
-        theirs, ours = (make(base, "LMHeadModel", recipe, dtype=dtype) for make in (pairs.their_model, pairs.our_model))
-        name = f"{str(dtype).removeprefix('torch.')} base, float32 adapter"
+        theirs, ours = (make(base, "LMHeadModel", recipe, dtype=dtype) for make in MAKERS)
+        name = f"{dtype_name(dtype)} base, float32 adapter"
         yield compare(f"{name}: A and B drawn", adapter_of(theirs), lora.lora_state_dict(ours))
         moved(theirs), moved(ours)
         yield compare(f"{name}: logits in evaluation", logits(theirs, batch), logits(ours, batch))
@@ -194,9 +200,9 @@ def half_precision(work: Path) -> Iterator[Comparison]:
         merged = theirs.merge_and_unload().state_dict(), lora.merge_and_unload(ours).state_dict()
         yield compare(f"{name}: all weights after merging", *merged)
     for dtype in (torch.float32, torch.bfloat16):
-        theirs, ours = (make(base, "LMHeadModel", recipe, dtype=dtype) for make in (pairs.their_model, pairs.our_model))
+        theirs, ours = (make(base, "LMHeadModel", recipe, dtype=dtype) for make in MAKERS)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            name = f"{str(dtype).removeprefix('torch.')} base under bf16 autocast"
+            name = f"{dtype_name(dtype)} base under bf16 autocast"
             moved(theirs), moved(ours)
             yield compare(f"{name}: logits in evaluation", logits(theirs, batch), logits(ours, batch))
             yield from compare_steps(name, theirs, ours, batch | labels)
@@ -234,8 +240,43 @@ def right_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tens
 
 
 def accumulation(work: Path) -> Iterator[Comparison]:
-    """Several batches per optimizer step. For this model Trainer adds their means up; told the right loss, it agrees."""
+    """Several batches per optimizer step, where Trainer's own result for this model is off and ours is not."""
     base, task = pairs.write_base(work), pairs.random_task(pairs.SMALL, 23)
     split = dataclasses.replace(EXACT, gradient_accumulation_steps=3, per_device_train_batch_size=3)
     told = pairs.train_theirs(base, task, split, compute_loss_func=right_loss)
     yield from compare_runs("accumulation, Trainer told the right loss", told, pairs.train_ours(base, task, split))
+    # Against one large batch there must be no dropout: other shapes draw other masks.
+    still = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    base = pairs.write_base(work / "still", **still)
+    large = dataclasses.replace(EXACT, per_device_train_batch_size=9, lora_dropout=0.0, learning_rate=1e-3)
+    split = dataclasses.replace(large, gradient_accumulation_steps=3, per_device_train_batch_size=3)
+    theirs, ours = pairs.train_theirs(base, task, large), pairs.train_ours(base, task, split)
+    why = "the rows of a step are added up in another order"
+    for what, bound in (("losses", 2e-6), ("grad_norms", 1e-5), ("tensors", 3e-5)):
+        name = f"accumulation, 3 batches of 3 against Trainer's one of 9: {what.replace('_', ' ')}"
+        yield compare(name, getattr(theirs, what), getattr(ours, what), bound, why)
+
+
+def a_head_on_a_half_base(work: Path) -> Iterator[Comparison]:
+    """Deliberately not as in peft: what trains is float32, the classifier's head included."""
+    base, batch = pairs.write_base(work), pairs.random_batch(pairs.SMALL, "right")
+    recipe = RECIPES["the notebook's LoRA"] | {"task_type": "SEQ_CLS"}
+    for dtype, bound in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
+        both = (make(base, "ForSequenceClassification", recipe, dtype=dtype) for make in MAKERS)
+        theirs, ours = (logits(model, batch) for model in both)
+        scale = float(ours.abs().max())
+        name = f"{dtype_name(dtype)} base: logits of the classifier"
+        why = f"peft leaves the head in {dtype_name(dtype)}, here all that trains is float32"
+        yield compare(name, theirs, ours, bound * scale, why)
+
+
+def at_the_size_of_gpt2(work: Path) -> Iterator[Comparison]:
+    """Two steps at the shape of the 124 M model. Minutes, and two gigabytes."""
+    base, task = pairs.write_base(work, pairs.GPT2_124M), pairs.random_task(pairs.GPT2_124M, 8)
+    config = dataclasses.replace(EXACT, per_device_train_batch_size=4, num_train_epochs=1, learning_rate=1e-3)
+    theirs, ours = pairs.train_theirs(base, task, config), pairs.train_ours(base, task, config)
+    yield from compare_runs("124 M, two steps", theirs, ours)
+
+
+GROUPS = (the_frozen_model, a_fresh_head, lora_layers, two_adapters, half_precision, a_head_on_a_half_base)
+RUNS = (whole_runs, accumulation)

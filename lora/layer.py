@@ -51,7 +51,7 @@ class LoraLayer(nn.Module):
             nn.init.zeros_(B.weight)
         W0 = self.base_layer.weight
         for part in (A, B):
-            # On a half-precision base, rounded to what the base can hold, as in peft; it trains in float32 all the same.
+            # On a half-precision base, rounded to what the base can hold, as in peft; it trains in float32 anyway.
             part.to(W0.device, W0.dtype).to(torch.promote_types(W0.dtype, torch.float32))
         self.lora_A[name], self.lora_B[name] = A, B
         self.lora_dropout[name] = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
