@@ -158,7 +158,7 @@ def lora_layers(work: Path) -> Iterator[Comparison]:
         moved(theirs), moved(ours)
         yield compare(f"{name}: logits in evaluation", logits(theirs, batch), logits(ours, batch))
         yield from compare_steps(name, theirs, ours, batch | {"labels": labels})
-        if not on_lm:  # tied to the embedding: peft merges into both, this project refuses
+        if not on_lm:  # lm_head shares its weight with the embedding: peft changes both, this project refuses
             merged = theirs.merge_and_unload().state_dict(), lora.merge_and_unload(ours).state_dict()
             yield compare(f"{name}: all weights after merging", *merged)
 
@@ -169,19 +169,23 @@ def adapter_of(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def two_adapters(work: Path) -> Iterator[Comparison]:
-    base, kind = pairs.write_base(work), "ForSequenceClassification"
-    one, two = ({"task_type": "SEQ_CLS"} | RECIPES[name] for name in ("the notebook's LoRA", "gaussian A"))
-    theirs, ours = pairs.their_model(base, kind, one), pairs.our_model(base, kind, one)
-    torch.manual_seed(7)
+    """Two adapters on different layers: the second alone, both added up, both off."""
+    base, kind = pairs.write_base(work), "LMHeadModel"
+    one, two = ({"task_type": "CAUSAL_LM"} | RECIPES[name] for name in ("the notebook's LoRA", "rsLoRA on c_fc"))
+    theirs = pairs.their_model(base, kind, one)
     theirs.add_adapter("two", peft.LoraConfig(**two))
-    torch.manual_seed(7)
+    ours = pairs.our_model(base, kind, one)
     lora.apply_lora(ours, lora.LoraConfig(**two), "two")
     batch = pairs.random_batch(pairs.SMALL, "right")
-    theirs.base_model.set_adapter("two"), lora.set_adapter(ours, "two")
-    moved(theirs), moved(ours)
-    yield compare("two adapters: logits of the second", logits(theirs, batch), logits(ours, batch))
+    labels = {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)}
+    for names in (["two"], ["default", "two"]):
+        theirs.base_model.set_adapter(names), lora.set_adapter(ours, names)
+        moved(theirs), moved(ours)
+        name = f"two adapters, active: {' + '.join(names)}"
+        yield compare(f"{name}: logits in evaluation", logits(theirs, batch), logits(ours, batch))
+        yield from compare_steps(name, theirs, ours, batch | labels)
     with theirs.disable_adapter(), lora.disable_lora(ours):
-        yield compare("two adapters: logits with both off", logits(theirs, batch), logits(ours, batch))
+        yield compare("two adapters, both off: logits", logits(theirs, batch), logits(ours, batch))
 
 
 def half_precision(work: Path) -> Iterator[Comparison]:
@@ -232,6 +236,14 @@ def whole_runs(work: Path) -> Iterator[Comparison]:
         task = pairs.random_task(pairs.SMALL, 23, labels=3 if "three labels" in name else 2)
         config = dataclasses.replace(EXACT, **changes)
         yield from compare_runs(name, pairs.train_theirs(base, task, config), pairs.train_ours(base, task, config))
+
+
+def whole_runs_on_cuda(work: Path) -> Iterator[Comparison]:
+    """One run on a GPU. It draws and adds in an order of its own, so a tolerance stands in for the bits."""
+    base, task = pairs.write_base(work), pairs.random_task(pairs.SMALL, 23)
+    theirs, ours = (make(base, task, EXACT, device="cuda") for make in (pairs.train_theirs, pairs.train_ours))
+    for row in compare_runs("run on a GPU, the notebook's LoRA", theirs, ours):
+        yield dataclasses.replace(row, bound=1e-3, why="kernels of a GPU may be chosen, and add up, differently")
 
 
 def right_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
