@@ -7,7 +7,7 @@ of two scales without rounding. Nothing here is right or wrong: it shows why two
 import contextlib
 import dataclasses
 import unittest.mock
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,14 +106,18 @@ def collate_wide(ids, pad_token_id, labels=None):
     return data.Batch(batch.input_ids[:-1], batch.attention_mask[:-1], torch.tensor(labels))
 
 
-@contextlib.contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class Threads:
+    """So many threads while the block lasts."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.number)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.before)
 
 
 replace = unittest.mock.patch.object
@@ -131,7 +135,7 @@ DETAILS: dict[str, contextlib.AbstractContextManager] = {
     "torch's own tanh GELU": replace(gpt2.model, "gelu_new", lambda x: F.gelu(x, approximate="tanh")),
     "AdamW without fused=True": replace(train, "build_optimizer", adamw_unfused),
     "the gradient norm of one vector": replace(train, "clip_gradients", clip_flat),
-    "two threads instead of one": threads(2),
+    "two threads instead of one": Threads(2),
     "no draw at the start of an epoch": replace(train, "draw_for_epoch", lambda: None),
     "every batch padded to one width": replace(data.task, "collate", collate_wide),
 }
@@ -143,12 +147,13 @@ def ulps(a: list[float], b: list[float]) -> list[int]:
     return (bits[1] - bits[0]).tolist()
 
 
-def details(work: Path, epochs: int = 2) -> Iterator[tuple[Detail, pairs.Record]]:
+def details(work: Path, names: Iterable[str] = DETAILS, epochs: int = 2) -> Iterator[tuple[Detail, pairs.Record]]:
+    """The run with each named change, and how far it ends up from the run with none."""
     base, task = pairs.write_base(work, SHAPE), pairs.random_task(SHAPE, 23)
     config = dataclasses.replace(EXACT, lora_dropout=0.0, lora_alpha=20.0, num_train_epochs=epochs)
     unchanged = pairs.train_ours(base, task, config)
-    for name, change in DETAILS.items():
-        with change:
+    for name in names:
+        with DETAILS[name]:
             run = pairs.train_ours(base, task, config)
         distance = [abs(d) for d in ulps(unchanged.losses, run.losses)]
         ends = [(unchanged.tensors[key] - tensor).abs().max().item() for key, tensor in run.tensors.items()]

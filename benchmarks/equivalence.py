@@ -39,6 +39,7 @@ from benchmarks.details import Detail, details, ulps  # noqa: E402
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 SEEDS = {"base": 0, "batches": 1, "rows": 2, "adapters": 5, "fresh head": 6, "dropout in a step": 9, "runs": [42, 3]}
+SHOWN = ("nothing", "LoRA added to the weight", "attention spelled out", "AdamW without fused=True")  # in the picture
 Item = TypeVar("Item")
 
 
@@ -151,7 +152,7 @@ def draw(path: Path, work: Path) -> None:
     config = dataclasses.replace(comparisons.EXACT, num_train_epochs=12, learning_rate=3e-3)
     with contextlib.redirect_stdout(io.StringIO()):
         theirs, ours = side_by_side.train_theirs(base, task, config), side_by_side.train_ours(base, task, config)
-        others = {d.name: run.losses for d, run in details(work / "details", epochs=12)}
+        others = {d.name: run.losses for d, run in details(work / "details", SHOWN, epochs=12)}
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     steps = range(1, len(ours.losses) + 1)
@@ -163,7 +164,7 @@ def draw(path: Path, work: Path) -> None:
     below.plot(
         steps, distance, color="black", label="train.py --exact: all 0" if not any(distance) else "train.py --exact"
     )
-    for name in ("LoRA added to the weight", "attention spelled out", "AdamW without fused=True"):
+    for name in SHOWN[1:]:
         below.plot(steps, [abs(d) for d in ulps(others["nothing"], others[name])], linewidth=1, label=name)
     below.set_yscale("symlog", linthresh=1)
     below.set_ylabel("distance, ulp")
