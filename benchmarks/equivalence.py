@@ -165,7 +165,9 @@ def draw(path: Path, work: Path) -> None:
         steps, distance, color="black", label="train.py --exact: all 0" if not any(distance) else "train.py --exact"
     )
     for name in SHOWN[1:]:
-        below.plot(steps, [abs(d) for d in ulps(others["nothing"], others[name])], linewidth=1, label=name)
+        far = [abs(d) for d in ulps(others["nothing"], others[name])]
+        below.plot(steps, far, linewidth=1, label=name)
+        print(f"{name}: {max(far[:5]):,} ulp in the first 5 steps, {max(far[-10:]):,} in the last 10 of {len(far)}")
     below.set_yscale("symlog", linthresh=1)
     below.set_ylabel("distance, ulp")
     below.set_xlabel("optimizer step")
