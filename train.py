@@ -218,7 +218,7 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
     afterwards, would weigh the rows of a short batch more.
     """
     rows = sum(len(batch.labels) for batch in batches)
-    mean_loss = 0.0
+    total = torch.zeros((), device=place.device)
     for batch in batches:
         batch = batch.to(place.device)
         with place.autocast():
@@ -226,9 +226,9 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, batch.labels, reduction="sum") / rows
         scaler.scale(loss).backward()
-        mean_loss += loss.item()
+        total += loss.detach()
     scaler.unscale_(optimizer)  # clipping needs the true gradients
-    grad_norm = clip_gradients(optimizer, max_grad_norm)
+    mean_loss, grad_norm = total.item(), clip_gradients(model, max_grad_norm)
     if not scaler.is_enabled() and not math.isfinite(mean_loss + grad_norm):
         raise NonFiniteError(f"loss {mean_loss}, gradient norm {grad_norm}: no step was made; lower --learning_rate")
     scale = scaler.get_scale()

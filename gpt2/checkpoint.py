@@ -45,8 +45,8 @@ class PretrainedModel(nn.Module):
         wanted = dict(model.named_parameters())
         tensors = _read_tensors(directory / "model.safetensors", wanted, dtype)
         if "score.weight" in wanted and "score.weight" not in tensors:
-            score = torch.empty(wanted["score.weight"].shape).normal_(0.0, config.initializer_range)
-            tensors["score.weight"] = score.to(dtype)
+            score = torch.empty(wanted["score.weight"].shape, dtype=dtype)  # drawn in its dtype, as transformers does
+            tensors["score.weight"] = score.normal_(0.0, config.initializer_range)
         if _TIED in model.state_dict():
             tensors[_TIED] = tensors["transformer.wte.weight"]
         model.load_state_dict(tensors, assign=True)

@@ -73,6 +73,7 @@ def load_adapter(
     with torch.random.fork_rng(devices=[]):  # what apply_lora draws is overwritten at once
         apply_lora(model, config, adapter_name)
     try:
+        _drop_base_copies(path, model, tensors)
         _fill(path, lora_state_dict(model, adapter_name), tensors)
     except AdapterError:
         remove_lora(model) if first else delete_adapter(model, adapter_name)
@@ -123,6 +124,16 @@ def _check_rank(path: Path, tensors: dict[str, Tensor], config: LoraConfig) -> N
         raise AdapterError(f"{path}: {wrong[0]} is {shape}, rank {rank}, but {_CONFIG} says r={config.r}")
     if not any(key.endswith("lora_A.weight") for key in tensors):
         raise AdapterError(f"{path}: holds no lora_A tensors; it is not a LoRA adapter")
+
+
+def _drop_base_copies(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """peft writes the frozen weight of an adapted lm_head along with the adapter; it must be this model's own."""
+    for key in [key for key in tensors if key.endswith(".base_layer.weight")]:
+        layer = dict(model.named_modules()).get(key.removeprefix(_PREFIX).removesuffix(".base_layer.weight"))
+        if isinstance(layer, LoraLayer):
+            own, copy = layer.base_layer.weight, tensors.pop(key)
+            if own.shape != copy.shape or not torch.equal(own.cpu(), copy.to(own.dtype)):
+                raise AdapterError(f"{path}: {key} is not this model's weight; was it made for another base model?")
 
 
 def _fill(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:

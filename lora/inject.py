@@ -64,8 +64,12 @@ def merge_and_unload(model: nn.Module) -> nn.Module:
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Fold the active adapters into the base weights; all layers or, after an error, none."""
+    """Fold the active adapters into the base weights; all layers or, after an error, none.
+
+    Raises AdapterError for a layer that shares its weight with another (lm_head with the embedding): both would change.
+    """
     layers = _wrapped(model)
+    _refuse_shared(model)
     merged_before = any(layer.merged_adapters for layer in layers)
     try:
         for layer in layers:
@@ -257,6 +261,20 @@ def _unwrap(model: nn.Module, keep) -> nn.Module:
 
 def _wrapped(model: nn.Module) -> list[LoraLayer]:
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def _refuse_shared(model: nn.Module) -> None:
+    owners: dict[int, list[str]] = {}
+    for path, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(path.removesuffix(".base_layer.weight").removesuffix(".weight"))
+    for name, layer in model.named_modules():
+        merges = isinstance(layer, LoraLayer) and any(active in layer.lora_A for active in layer.active_adapters)
+        sharing = owners[id(layer.base_layer.weight)] if merges else []
+        if len(sharing) > 1:
+            other = next(owner for owner in sharing if owner != name)
+            raise AdapterError(
+                f"{name} shares its weight with {other}, which merging would change too; keep it unmerged"
+            )
 
 
 def _require(model: nn.Module, name: str) -> None:

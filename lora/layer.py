@@ -49,8 +49,11 @@ class LoraLayer(nn.Module):
             nn.init.kaiming_uniform_(A.weight, a=math.sqrt(5))  # U(-1/sqrt(in), 1/sqrt(in))
         if init:
             nn.init.zeros_(B.weight)
-        device = self.base_layer.weight.device
-        self.lora_A[name], self.lora_B[name] = A.to(device), B.to(device)
+        W0 = self.base_layer.weight
+        for part in (A, B):
+            # On a half-precision base, rounded to what the base can hold, as in peft; it trains in float32 anyway.
+            part.to(W0.device, W0.dtype).to(torch.promote_types(W0.dtype, torch.float32))
+        self.lora_A[name], self.lora_B[name] = A, B
         self.lora_dropout[name] = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
         self.scaling[name] = scaling
         for part in (self.lora_A[name], self.lora_B[name], self.lora_dropout[name]):

@@ -109,7 +109,7 @@ def fit(
         with torch.autocast(config.device, dtype=torch.bfloat16):
             loss = run(rows, labels=rows).loss
         loss.backward()
-        clip_gradients(optimizer, 1.0)
+        clip_gradients(model, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()

@@ -204,6 +204,15 @@ def test_merge_fails_for_all_layers_or_none(base):
     assert snapshot(base) == before
 
 
+def test_lm_head_is_not_merged_into_the_weight_that_the_embedding_shares_with_it(tiny_base):
+    model = gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)
+    apply_lora(model, LoraConfig(target_modules=("c_attn", "lm_head"), init_lora_weights=False))
+    embedding, tuned = model.transformer.wte.weight.clone(), logits(model)
+    with pytest.raises(AdapterError, match="lm_head shares its weight with transformer.wte"):
+        merge_lora(model)
+    assert torch.equal(model.transformer.wte.weight, embedding) and torch.equal(logits(model), tuned)
+
+
 def test_merge_and_unload_gives_a_plain_model_with_the_tuned_logits_and_head(base):
     types = snapshot(base)[0]
     output = logits(tuned(base))
