@@ -32,7 +32,15 @@ def run_entries(cwd, *entries) -> tuple[int, str, str]:
     """Exit code of torchrun, and what all ranks wrote on stdout and stderr."""
     (cwd / "entries.json").write_text(json.dumps(entries))
     process = start(cwd, __file__, "entries.json")
-    out, err = process.communicate(timeout=300)
+    return finish(process)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun ends its processes
+        raise
     return process.returncode, out, err
 
 
@@ -126,10 +134,16 @@ def test_an_error_on_one_rank_is_told_once_and_ends_both(common, tmp_path):
     assert err.count("Traceback") <= 1, "torchrun's own"
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["SIGTERM", "Ctrl-C"]
-)
-def test_a_signal_stops_both_after_the_same_step_and_one_saves_and_speaks(common, tmp_path, number):
+def test_a_signal_to_one_rank_stops_both_after_that_step_and_one_saves_and_speaks(common, tmp_path):
+    settings = {"output_dir": "run", "per_device_train_batch_size": 4}  # the end of an epoch, when all save, is step 3
+    code, out, err = run_entries(tmp_path, common | settings | {"stop": True})
+    assert code != 0
+    check_stopped(tmp_path / "run", 2, out, err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_torchrun_stops_both(common, tmp_path, number):
     flags = [f"--{name}={value}" for name, value in common.items()]
     process = start(tmp_path, ROOT / "train.py", *flags, "--max_steps=100000", "--output_dir=run", "--eval_strategy=no")
     log = tmp_path / "run" / "metrics.jsonl"
@@ -137,14 +151,19 @@ def test_a_signal_stops_both_after_the_same_step_and_one_saves_and_speaks(common
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=120)
-    step = len(metrics(tmp_path / "run"))
+    os.killpg(process.pid, number)  # as a terminal does it
+    code, out, err = finish(process)
+    assert code != 0
+    check_stopped(tmp_path / "run", metrics(tmp_path / "run")[-1]["step"], out, err)
+
+
+def check_stopped(run: Path, step: int, out: str, err: str) -> None:
     advice = f"stopped after step {step}; go on with: torchrun --nproc_per_node 2 train.py --resume_from_checkpoint run"
-    assert process.returncode != 0 and err.count(advice) == 1 and err.count("stopped") == 1
+    assert err.count(advice) == 1 and err.count("stopped") == 1
     assert out.count("writing to") == out.count("trainable params") == 1
-    saved = tmp_path / "run" / "checkpoints" / f"step-{step:06d}"
-    assert {path.name for path in saved.iterdir()} >= {"rng.safetensors", "rng-1.safetensors"}
+    assert metrics(run)[-1]["step"] == step
+    saved = {path.name for path in (run / "checkpoints" / f"step-{step:06d}").iterdir()}
+    assert saved >= {"rng.safetensors", "rng-1.safetensors"}
 
 
 def use_float64(patch) -> None:
@@ -157,13 +176,21 @@ def use_float64(patch) -> None:
     patch(train, "build_model", build_model)
 
 
-def fail_on_rank_1() -> None:
+def fail() -> None:
+    raise NonFiniteError("rank 1 met no number")
+
+
+def stop() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def in_the_second_step_of_rank_1(act) -> None:
     plain, steps = train.train_step, []
 
     def train_step(*args):
         steps.append(None)
-        if os.environ["RANK"] == "1" and len(steps) == 3:
-            raise NonFiniteError("rank 1 met no number")
+        if os.environ["RANK"] == "1" and len(steps) == 2:
+            act()
         return plain(*args)
 
     train.train_step = train_step
@@ -176,8 +203,9 @@ def main() -> None:
         plain = train.build_model, train.train_step
         if entry.pop("double", False):
             use_float64(setattr)
-        if entry.pop("fail", False):
-            fail_on_rank_1()
+        for act in (fail, stop):
+            if entry.pop(act.__name__, False):
+                in_the_second_step_of_rank_1(act)
         if entry.pop("copy", False):
             if os.environ["RANK"] == "0":
                 shutil.copytree("whole", "copy")

@@ -31,9 +31,8 @@ def test_dropout_seeds_differ_between_ranks_and_from_those_of_neighbouring_runs(
 def test_alone_everything_is_handed_back_as_it_came(tmp_path):
     alone, model = choose_place("cpu").ranks, nn.Linear(2, 2)
     assert alone == Ranks() and alone.is_main and alone.launcher == "python"
-    assert (
-        alone.parallel(model) is model and alone.sum(0.1) == 0.1 and alone.max(3) == 3 and alone.everyone("x") == ["x"]
-    )
+    assert alone.parallel(model) is model
+    assert (alone.sum(0.1), alone.max(3), alone.everyone("x")) == (0.1, 3, ["x"])
     with alone.enter_on_main(contextlib.nullcontext(tmp_path)) as path, sum_gradients(model, now=False):
         assert path == tmp_path
     assert run_together(lambda: 5) == 5
