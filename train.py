@@ -19,6 +19,7 @@ import gpt2
 import lora
 from training import dropout
 from training.device import DEVICES, PRECISIONS, Place, choose_place
+from training.distributed import run_together, sum_gradients
 from training.errors import NonFiniteError, Stopped, run_door
 from training.evaluation import evaluate, score_baselines
 from training.exact import MEANING, check_exact, draw_for_epoch
@@ -104,6 +105,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     place = choose_place(config.device, "fp32" if config.exact else config.precision)
     print(place)
     if config.exact:
+        check_exact(place.precision, place.ranks.size)
         print(MEANING)
     # 2. What to learn from.
     directory = gpt2.resolve_model(locate(config.model))
@@ -126,9 +128,9 @@ def main(config: TrainConfig) -> dict[str, Any]:
         base={"name": config.model, "fingerprint": fingerprint}, seed=config.seed,
         dataset=dataclasses.asdict(source) | {"name": config.dataset, "fingerprint": dataset.fingerprint()},
     )  # fmt: skip
-    with open_run_directory(config) as run:
+    with place.ranks.enter_on_main(open_run_directory(config)) as run:
         print(f"writing to {run}")
-        if not config.resume_from_checkpoint:
+        if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run, config, output_dir=str(run), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
         before = scores_of(task.split.test, model, config, task, place)
@@ -140,8 +142,9 @@ def main(config: TrainConfig) -> dict[str, Any]:
         after = scores_of(task.split.test, model, config, task, place)
         results = {"before": before, "after": after, "baselines": known}
         results |= describe_run(config, state, place, lora.count_parameters(model), task)
-        save_product(run, model, config, tokenizer, record, results)
-        write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
+        if place.ranks.is_main:
+            save_product(run, model, config, tokenizer, record, results)
+            write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
     print(summary(results, dataset.label_names))
     return results
 
@@ -168,17 +171,18 @@ def build_model(config: TrainConfig, directory: Path, task: data.Task) -> tuple[
 
 def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, state: RunState) -> None:
     """The loop over optimizer steps. Ends with the best weights in the model; raises Stopped on Ctrl-C or SIGTERM."""
+    ranks, parallel = place.ranks, place.ranks.parallel(model)
     optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
     scaler = place.grad_scaler()
     trainee = Trainee(lora.trainable_parameters(model), optimizer, scaler, place)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(ranks.seed(config.seed))
     if config.resume_from_checkpoint:
         print(trainee.restore(Path(config.resume_from_checkpoint), state, config))
-    rows_per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows_per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * ranks.size
     steps_per_epoch = -(-len(task.split.train) // rows_per_step)
     total = config.max_steps if config.max_steps > 0 else config.num_train_epochs * steps_per_epoch
     schedule = {"peak": config.learning_rate, "schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
-    log = MetricsLog(run / "metrics.jsonl", state.step)
+    log = MetricsLog(run / "metrics.jsonl" if ranks.is_main else None, state.step)
     with StopRequest() as stop, Progress(total, state.step, config.logging_steps) as progress:
         for step in range(state.step, total):
             epoch, at = divmod(step, steps_per_epoch)
@@ -187,26 +191,27 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
                 draw_for_epoch()
             order = data.epoch_order(len(task.split.train), config.seed, epoch)
             rows = [task.split.train[i] for i in order[at * rows_per_step : (at + 1) * rows_per_step]]
-            batches = task.micro_batches(rows, config.per_device_train_batch_size)
+            batches = task.micro_batches(list(ranks.share(rows)), config.per_device_train_batch_size)
             rate = learning_rate_at(state.updates, total, **schedule)
             set_learning_rate(optimizer, rate)
             model.train()
-            loss, grad_norm, stepped = train_step(model, optimizer, scaler, batches, place, config.max_grad_norm)
-            state.finish_step(stepped, len(rows), sum(batch.tokens for batch in batches))
+            loss, grad_norm, stepped = train_step(parallel, optimizer, scaler, batches, place, config.max_grad_norm)
+            state.finish_step(stepped, len(rows), task.tokens(rows))
 
             log.write(step=state.step, loss=loss, learning_rate=rate, grad_norm=grad_norm)
-            progress.step(state.step, loss, batches)
+            progress.step(state.step, loss, batches, task.tokens(rows))
             is_best, last, end_of_epoch = False, state.step == total, at + 1 == steps_per_epoch
             if last or due(config.eval_strategy, config.eval_steps, state.step, end_of_epoch):
                 scores = scores_of(task.choosing, model, config, task, place)
                 is_best = state.note_score(scores, config.metric_for_best_model) and config.load_best_model_at_end
                 log.write(step=state.step, part="validation" if task.split.val else "test", **scores)
                 progress.evaluated(state.step, scores)
-            if stop.signal or is_best or due(config.save_strategy, config.save_steps, state.step, end_of_epoch):
+            stopped_by = ranks.max(stop.signal or 0)  # all stop after the same step
+            if stopped_by or is_best or due(config.save_strategy, config.save_steps, state.step, end_of_epoch):
                 trainee.save(run, state, config, config.save_total_limit)
-            if stop.signal and not last:
-                again = f"python train.py --resume_from_checkpoint {run}"
-                raise Stopped(f"stopped after step {state.step}; go on with: {again}", stop.signal)
+            if stopped_by and not last:
+                again = f"{ranks.launcher} train.py --resume_from_checkpoint {run}"
+                raise Stopped(f"stopped after step {state.step}; go on with: {again}", stopped_by)
     if config.load_best_model_at_end:
         trainee.load_best(run, state)
 
@@ -214,21 +219,21 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
 def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place, max_grad_norm: float):
     """One optimizer step over one or more batches. Returns (mean loss in nats, gradient norm before clipping, stepped).
 
-    The losses of all rows are summed and divided by the number of rows of the whole step. A mean per batch, averaged
-    afterwards, would weigh the rows of a short batch more.
+    The losses of all rows are summed and divided by the number of rows of the whole step, on all processes. A mean per
+    batch, averaged afterwards, would weigh the rows of a short batch more.
     """
-    rows = sum(len(batch.labels) for batch in batches)
+    rows = place.ranks.sum(sum(batch.rows for batch in batches))
     total = torch.zeros((), device=place.device)
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
         batch = batch.to(place.device)
-        with place.autocast():
+        with place.autocast(), sum_gradients(model, now=number == len(batches)):
             logits = model(batch.input_ids, batch.attention_mask).logits  # (B, C)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, batch.labels, reduction="sum") / rows
         scaler.scale(loss).backward()
         total += loss.detach()
     scaler.unscale_(optimizer)  # clipping needs the true gradients
-    mean_loss, grad_norm = total.item(), clip_gradients(model, max_grad_norm)
+    mean_loss, grad_norm = place.ranks.sum(total.item()), clip_gradients(model, max_grad_norm)
     if not scaler.is_enabled() and not math.isfinite(mean_loss + grad_norm):
         raise NonFiniteError(f"loss {mean_loss}, gradient norm {grad_norm}: no step was made; lower --learning_rate")
     scale = scaler.get_scale()
@@ -284,4 +289,4 @@ def read_settings(argv: list[str]) -> TrainConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_door(lambda: main(read_settings(sys.argv[1:]))))
+    sys.exit(run_door(lambda: run_together(lambda: main(read_settings(sys.argv[1:])))))

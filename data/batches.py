@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+IGNORED = -100  # the label that torch's cross_entropy leaves out
+
 
 class Encoder(Protocol):
     """What is needed of a tokenizer."""
@@ -25,6 +27,11 @@ class Batch:
     def tokens(self) -> int:
         """Real tokens, padding not counted."""
         return int(self.attention_mask.sum())
+
+    @functools.cached_property
+    def rows(self) -> int:
+        """Rows that count."""
+        return int((self.labels != IGNORED).sum())
 
     def to(self, device: torch.device) -> "Batch":
         labels = None if self.labels is None else self.labels.to(device)

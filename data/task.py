@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data.baselines import BASELINES, Probabilities
-from data.batches import Batch, Encoder, by_length, collate, encode
+from data.batches import IGNORED, Batch, Encoder, by_length, collate, encode
 from data.dataset import TextDataset
 from data.splits import Split, count_seen
 
@@ -30,8 +30,16 @@ class Task:
     def batch(self, rows: Sequence[int]) -> Batch:
         return collate([self.ids[row] for row in rows], self.pad_token_id, self.labels(rows))
 
+    def tokens(self, rows: Sequence[int]) -> int:
+        return sum(len(self.ids[row]) for row in rows)
+
     def micro_batches(self, rows: Sequence[int], batch_size: int) -> list[Batch]:
-        """The rows of one optimizer step, in order, in batches of at most `batch_size`."""
+        """The rows of one optimizer step, in order, in batches of at most `batch_size`.
+
+        For no rows one batch that counts for nothing: a process whose share is empty must take part in the step.
+        """
+        if not rows:
+            return [collate([[self.pad_token_id]], self.pad_token_id, [IGNORED])]
         return [self.batch(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
 
     def eval_batches(self, rows: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], Batch]]:

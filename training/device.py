@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from training.distributed import Ranks, current_ranks
 from training.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -20,6 +21,7 @@ class Place:
     device: torch.device
     precision: str
     reason: str
+    ranks: Ranks = Ranks()  # the processes that share the work, each on a device of its own or on some of the cores
 
     @property
     def fast(self) -> bool:
@@ -38,7 +40,9 @@ class Place:
 
     def __str__(self) -> str:
         form = "" if self.fast else "; the plain form of the model, the fast one is untried there"
-        return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}"
+        size, threads = self.ranks.size, torch.get_num_threads()
+        shared = "" if size == 1 else f"; {size} processes, {threads} CPU thread{'s' * (threads > 1)} each"
+        return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}{shared}"
 
 
 def choose_place(device: str = "auto", precision: str = "auto") -> Place:
@@ -61,4 +65,4 @@ def choose_place(device: str = "auto", precision: str = "auto") -> Place:
         raise UsageError("--precision bf16: this GPU only emulates it; use fp16 or fp32")
     else:
         why += f", --precision {precision}"
-    return Place(torch.device(device), precision, why)
+    return Place(torch.device(device), precision, why, current_ranks(device))

@@ -18,18 +18,22 @@ class Inputs(Protocol):
 
 
 def predict(model: nn.Module, batches: Iterable[tuple[Sequence[int], Inputs]], rows: int, place: Place) -> Tensor:
-    """Logits (rows, C) on the CPU in float32. Each batch comes with its row numbers, so any order will do."""
+    """Logits (rows, C) on the CPU in float32. Each batch comes with its row numbers, so any order will do.
+
+    Several processes share the batches, and all get all the logits: the sum of theirs and the others' zeros.
+    """
     was_training = model.training
     model.eval()
     result: Tensor | None = None
     with torch.inference_mode(), place.autocast():
-        for numbers, batch in batches:
+        for numbers, batch in place.ranks.share(batches):
             batch = batch.to(place.device)
             logits = model(batch.input_ids, batch.attention_mask).logits.float().cpu()
             result = logits.new_zeros(rows, logits.shape[1]) if result is None else result
             result[list(numbers)] = logits
     model.train(was_training)
-    return result
+    n_labels = place.ranks.max(0 if result is None else result.shape[1])
+    return place.ranks.total(torch.zeros(rows, n_labels) if result is None else result)
 
 
 def evaluate(

@@ -23,10 +23,12 @@ MEANING = (
 )
 
 
-def check_exact(precision: str) -> None:
-    """Raise UsageError for a precision in which two libraries cannot be expected to round alike."""
+def check_exact(precision: str, processes: int = 1) -> None:
+    """Raise UsageError for what would round otherwise than one process of Trainer in fp32."""
     if precision not in ("auto", "fp32"):
         raise UsageError(f"--exact --precision {precision}: exact mode computes in fp32; leave out one of the two")
+    if processes > 1:
+        raise UsageError(f"--exact on {processes} processes: exact mode is one process of Trainer; leave out torchrun")
 
 
 def draw_for_epoch() -> None:

@@ -29,15 +29,16 @@ class Progress:
     def __exit__(self, *_: Any) -> None:
         self.bar.close()
 
-    def step(self, step: int, loss: float, batches: Sequence[Inputs]) -> None:
-        """Note one optimizer step."""
+    def step(self, step: int, loss: float, batches: Sequence[Inputs], all_tokens: int) -> None:
+        """Note one optimizer step; `all_tokens` are those of all processes, `batches` this one's."""
         self.losses.append(loss)
         self.tokens += sum(batch.tokens for batch in batches)
+        self.all_tokens += all_tokens
         self.positions += sum(batch.input_ids.numel() for batch in batches)
         self.bar.update(1)
         if len(self.losses) < self.every and step < self.total_steps:
             return
-        rate = self.tokens / (time.perf_counter() - self.began)
+        rate = self.all_tokens / (time.perf_counter() - self.began)
         padding = 1 - self.tokens / self.positions
         text = f"loss {sum(self.losses) / len(self.losses):.4f}, {rate:,.0f} real tokens/s, {padding:.0%} padding"
         if self.bar.disable:
@@ -61,5 +62,5 @@ class Progress:
             self.bar.write(line)
 
     def _reset(self) -> None:
-        self.began, self.tokens, self.positions = time.perf_counter(), 0, 0
+        self.began, self.all_tokens, self.tokens, self.positions = time.perf_counter(), 0, 0, 0
         self.losses: list[float] = []

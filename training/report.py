@@ -27,6 +27,7 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
     facts |= {"trainable_parameters": parameters[0], "total_parameters": parameters[1]}
     facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
     facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
+    facts["world_size"] = place.ranks.size
     facts |= {name: getattr(config, name) for name in ("model", "dataset", "split", "train", "seed", "exact")}
     facts["rows"] = {part: len(getattr(rows.split, part)) for part in ("train", "val", "test")}
     return facts | {"test_rows_seen_in_train": rows.seen}

@@ -65,13 +65,17 @@ def write_config(run: Path, config: Any, **resolved: Any) -> None:
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, in the order of the steps, also after a resume."""
 
-    def __init__(self, path: Path, from_step: int = 0):
-        self.path = path
+    def __init__(self, path: Path | None, from_step: int = 0):
+        self.path = path  # None: another process writes it
+        if path is None:
+            return
         kept = [line for line in self._lines() if json.loads(line)["step"] <= from_step]
         write_atomically(path, "".join(line + "\n" for line in kept))
 
     def write(self, **entry: Any) -> None:
         """Add a line. JSON has no infinity: the gradient norm of a step that fp16 skipped becomes null."""
+        if self.path is None:
+            return
         entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

@@ -63,9 +63,14 @@ class Trainee:
 
     def save(self, run: Path, state: RunState, config: Any, keep: int) -> None:
         """Write `run/checkpoints/step-NNNNNN`, then delete what is neither among the newest `keep` nor the best."""
+        ranks = self.place.ranks
+        streams = ranks.everyone(ckpt.random_state(self.place.device))
+        if not ranks.is_main:
+            return
         tensors = ckpt.training_tensors(self.parameters, self.optimizer, self.place.device)
+        tensors |= {f"rng-{rank}": streams[rank] for rank in range(1, ranks.size)}
         values = {"state": dataclasses.asdict(state), "config": dataclasses.asdict(config)}
-        values |= {"scaler": self.scaler.state_dict(), "precision": self.place.precision}
+        values |= {"scaler": self.scaler.state_dict(), "precision": self.place.precision, "world_size": ranks.size}
         ckpt.save_checkpoint(run / "checkpoints", state.step, tensors, values)
         ckpt.prune_checkpoints(run / "checkpoints", keep, state.best_step)
 
@@ -78,10 +83,14 @@ class Trainee:
         free = {f.name for f in dataclasses.fields(config) if f.metadata["group"] in _FREE_GROUPS} | {"preset"}
         settings = json.loads(json.dumps(dataclasses.asdict(config)))
         changed = sorted(n for n, value in settings.items() if n not in free and saved["config"].get(n) != value)
+        ranks, saved_size = self.place.ranks, saved.get("world_size", 1)
+        changed += [f"the number of processes (it was {saved_size})"] * (saved_size != ranks.size)
         changed += ["precision"] * (saved["precision"] != self.place.precision)
         changed += [what for what, value in state.identity.items() if saved["state"]["identity"].get(what) != value]
         if changed:
             raise UsageError(f"{path}: cannot go on with a change of {', '.join(changed)}; start a new run for that")
+        if not ranks.is_main:
+            tensors["rng"] = tensors[f"rng-{ranks.rank}"]
         ckpt.restore_training(tensors, self.parameters, self.optimizer, self.place.device)
         self.scaler.load_state_dict(saved["scaler"])
         for name, value in saved["state"].items():

@@ -100,6 +100,16 @@ def test_one_step_s_rows_come_in_order_in_batches_with_their_labels(task):
     assert batches[1].input_ids.tolist() == [[ord("m")]]
 
 
+def test_a_step_without_rows_is_one_batch_that_counts_for_nothing(task):
+    """A process whose share of a step is empty computes something, whose loss and gradients are 0."""
+    (batch,) = task.micro_batches([], batch_size=2)
+    assert batch.input_ids.shape == (1, 1) and batch.rows == 0
+    logits = torch.ones(1, 3, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+    loss.backward()
+    assert loss == 0 and not logits.grad.any()
+
+
 def test_evaluation_batches_say_which_row_is_which(task):
     rows = [4, 3, 2, 1, 0]
     seen = {}

@@ -1,0 +1,149 @@
+"""One run on several processes: `torchrun --nproc_per_node N train.py`.
+
+Every process (rank) holds the whole model, takes its share of each step's rows, and adds its gradients to those of the
+others with torch's DistributedDataParallel: gloo on a CPU, NCCL on CUDA (written for, never tried). Gradients are
+summed and not averaged, since `train_step` has divided by the rows of all ranks already: that is the step one process
+would make with the same rows, also where some ranks have fewer of them. With one process nothing here does anything.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run: `size` of them, of which this is number `rank`. All must make the same calls."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that writes files."""
+        return self.rank == 0
+
+    @property
+    def launcher(self) -> str:
+        return "python" if self.size == 1 else f"torchrun --nproc_per_node {self.size}"
+
+    def seed(self, seed: int) -> int:
+        """For dropout, which must differ between ranks. A step this wide keeps clear of the other runs' --seed."""
+        return seed + 1_000_003 * self.rank
+
+    def share(self, items: Iterable[T]) -> Iterator[T]:
+        """This rank's part of `items`: each is in one part only, and the parts' sizes differ by one at most."""
+        return itertools.islice(items, self.rank, None, self.size)
+
+    def everyone(self, value: T) -> list[T]:
+        """The values of all ranks, in their order; slow: for now and then."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def total(self, values: Tensor, op: dist.ReduceOp = dist.ReduceOp.SUM) -> Tensor:
+        """The sum over ranks, or another operation, of CPU tensors of one shape."""
+        if self.size > 1:
+            dist.all_reduce(values, op)
+        return values
+
+    def sum(self, value: float) -> float:
+        return value if self.size == 1 else self.total(torch.tensor(value, dtype=torch.float64)).item()
+
+    def max(self, value: int) -> int:
+        return value if self.size == 1 else self.total(torch.tensor(value), dist.ReduceOp.MAX).item()
+
+    @contextlib.contextmanager
+    def enter_on_main(self, manager: contextlib.AbstractContextManager[Path]) -> Iterator[Path]:
+        """Enter `manager` on rank 0 alone, and give its path to all."""
+        with manager if self.is_main else contextlib.nullcontext() as path:
+            yield self.everyone(path)[0]
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model for forward passes whose gradients are summed over ranks; the parameters are the model's own."""
+        if self.size == 1:
+            return model
+        # No search for unused parameters: LoRA, head and full each use all that they train in every pass.
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        wrapped.register_comm_hook(None, _sum_over_ranks)
+        return wrapped
+
+
+def _sum_over_ranks(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    return dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+
+
+def sum_gradients(model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
+    """Around a forward pass: its gradients, and those kept before, are summed over ranks only if `now`."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
+
+
+def current_ranks(device: str) -> Ranks:
+    """The processes of this run; raises UsageError where they cannot share `device`."""
+    if not dist.is_initialized():
+        return Ranks()
+    here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if device == "mps" or (device == "cuda" and here > gpus):
+        raise UsageError(f"{here} processes cannot share {gpus or 1} GPU; use --device cpu or a process for each GPU")
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def run_together(main: Callable[[], T]) -> T:
+    """Run `main` as one of the processes that torchrun started, or alone where it did not start several.
+
+    Only rank 0 prints. The rank that meets an error first tells it; the others meet the same or lose their connection,
+    and end without a word.
+    """
+    if "LOCAL_RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        return main()
+    store, rank, size = next(dist.rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    _share_cores()
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
+            if rank > 0:
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+                stack.enter_context(contextlib.redirect_stderr(nowhere))
+            result = main()
+    except SystemExit:  # --help
+        raise
+    except BaseException as error:
+        if not _is_first_to_fail(store):
+            sys.exit(getattr(error, "exit_code", 1))
+        if isinstance(error, dist.DistError) or "gloo" in str(error):  # and nobody has told why: it was killed
+            sys.exit("error: another process of this run has died; go on from the last checkpoint")
+        raise
+    dist.destroy_process_group()
+    return result
+
+
+def _is_first_to_fail(store: dist.Store) -> bool:
+    try:
+        return store.add("failures", 1) == 1
+    except dist.DistError:  # without torchrun rank 0 keeps the store, and has gone
+        return False
+
+
+def _share_cores() -> None:
+    """torchrun sets OMP_NUM_THREADS to 1 where nobody has set it; here the processes share the cores instead."""
+    if os.environ.get("OMP_NUM_THREADS") == "1":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"])))
