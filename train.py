@@ -223,7 +223,7 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
     batch, averaged afterwards, would weigh the rows of a short batch more.
     """
     rows = place.ranks.sum(sum(batch.rows for batch in batches))
-    total = torch.zeros((), device=place.device)
+    total = 0.0
     for number, batch in enumerate(batches, start=1):
         batch = batch.to(place.device)
         with place.autocast(), sum_gradients(model, now=number == len(batches)):
@@ -231,9 +231,9 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, batch.labels, reduction="sum") / rows
         scaler.scale(loss).backward()
-        total += loss.detach()
+        total = total + loss.detach()  # fetched once a step: each fetch waits for the GPU
     scaler.unscale_(optimizer)  # clipping needs the true gradients
-    mean_loss, grad_norm = place.ranks.sum(total.item()), clip_gradients(model, max_grad_norm)
+    mean_loss, grad_norm = place.ranks.sum(float(total)), clip_gradients(model, max_grad_norm)
     if not scaler.is_enabled() and not math.isfinite(mean_loss + grad_norm):
         raise NonFiniteError(f"loss {mean_loss}, gradient norm {grad_norm}: no step was made; lower --learning_rate")
     scale = scaler.get_scale()
