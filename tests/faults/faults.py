@@ -99,7 +99,7 @@ FAULTS = [
     Fault("trained in eval mode", FIT, "model.train()\n", "model.eval()\n", "from_pretrained returns it in eval mode"),
     Fault("the same order in every epoch", "data.batches:epoch_order", "manual_seed(seed + epoch)", "manual_seed(seed)",
           "one generator, seeded anew at the start of each epoch"),
-    Fault("dropout not seeded", FIT, "torch.manual_seed(config.seed)", "pass", "seeded before the model is built"),
+    Fault("dropout not seeded", FIT, "torch.manual_seed(", "int(", "seeded before the model is built"),
     Fault("no draw at the start of an epoch", "training.exact:draw_for_epoch",
           "torch.empty((), dtype=torch.int64).random_()", "pass",
           "nobody expects a data loader to move the random stream"),
