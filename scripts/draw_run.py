@@ -67,8 +67,8 @@ def draw_scores(axes: Any, results: dict[str, Any]) -> None:
     bars = {name: results["baselines"][key] for name, key in rows.items()}
     bars |= {"GPT-2 before": results["before"], "GPT-2 after": results["after"]}
     names, scores = list(bars), [100 * m["accuracy"] for m in bars.values()]
-    errors = [[s - 100 * m["accuracy_interval"][0] for s, m in zip(scores, bars.values())],
-              [100 * m["accuracy_interval"][1] - s for s, m in zip(scores, bars.values())]]  # fmt: skip
+    low, high = ([100 * m["accuracy_interval"][end] for m in bars.values()] for end in (0, 1))
+    errors = [[max(0.0, s - e) for s, e in zip(scores, low)], [max(0.0, e - s) for s, e in zip(scores, high)]]
     axes.barh(names, scores, xerr=errors, color=[GREY] * 3 + [ORANGE, BLUE], error_kw={"linewidth": 1}, height=0.65)
     for name, score in zip(names, scores):
         axes.text(1.5, name, f"{score:.1f} %", va="center", color="white" if "GPT" in name else "black")
