@@ -34,19 +34,32 @@ def main(config: DrawConfig) -> None:
     from matplotlib import pyplot
 
     run = Path(config.run)
-    if not (run / "results.json").is_file():
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "run"}
+    pyplot.rcParams.update(style)
+    if (run / "pretraining.json").is_file():
+        figure, axes = pyplot.subplots(figsize=(4.8, 3.1), layout="constrained")
+        draw_pretraining(axes, json.loads((run / "pretraining.json").read_text(encoding="utf-8")))
+    elif (run / "results.json").is_file():
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.1), width_ratios=(1.15, 1), layout="constrained")
+        draw_curve(
+            left, [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        )
+        draw_scores(right, json.loads((run / "results.json").read_text(encoding="utf-8")))
+    else:
         raise UsageError(f"{run}: no results.json there; give the directory of a finished run")
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    pyplot.rcParams.update(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "run"}
-    )
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.1), width_ratios=(1.15, 1), layout="constrained")
-    draw_curve(left, log)
-    draw_scores(right, results)
     Path(config.output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(config.output, dpi=150, metadata={"Date": None} if config.output.endswith(".svg") else None)
     print(f"written to {config.output}")
+
+
+def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:
+    """Bits a byte of the held-out books over the tokens seen."""
+    per_step = record["config"]["batch_size"] * record["config"]["n_positions"] / 1e6
+    curve = record["curve"]
+    axes.plot(
+        [e["step"] * per_step for e in curve], [e["bits_per_byte"] for e in curve], color=BLUE, marker="o", markersize=3
+    )
+    axes.set(xlabel="tokens seen, millions", ylabel="bits a byte", title="Held-out books")
 
 
 def draw_curve(axes: Any, log: list[dict[str, Any]]) -> None:
