@@ -10,6 +10,7 @@ import gzip
 import math
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def main(config: WeighConfig) -> None:
     model = GPT2LMHeadModel.from_pretrained(config.model).to(place.device)
     ids = torch.from_numpy(test.astype(np.int64))
     rows = {
-        config.model: evaluate(model, ids, place) * in_bits_per_byte,
+        Path(config.model).name: evaluate(model, ids, place) * in_bits_per_byte,
         "bigram": bigram_loss(train, test, tokenizer.vocab_size) * in_bits_per_byte,
         "gzip -9": 8 * len(gzip.compress(text, 9)) / len(text),
     }

@@ -92,7 +92,7 @@ def test_a_base_is_weighed_beside_bigram_and_gzip(corpus, tiny_base, capsys):
     module = script("weigh_base")
     module.main(module.WeighConfig(corpus=str(corpus), model=str(tiny_base), held_out=4, device="cpu"))
     bits = {line.split()[0]: float(line.split()[-4]) for line in capsys.readouterr().out.splitlines()[-3:]}
-    assert bits["bigram"] < bits[str(tiny_base)] < 8 and bits["gzip"] < 8  # the model has random weights
+    assert bits["bigram"] < bits[tiny_base.name] < 8 and bits["gzip"] < 8  # the model has random weights
 
 
 def test_a_corpus_without_text_files_is_refused_in_one_line(tmp_path):
