@@ -25,6 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 from gpt2 import GPT2Config, GPT2LMHeadModel, Tokenizer  # noqa: E402
 from training import checkpoint as ckpt  # noqa: E402
+from training.device import DEVICES, PRECISIONS, Place, choose_place  # noqa: E402
+from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
 from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
 from training.settings import option, parse  # noqa: E402
@@ -49,11 +51,14 @@ class PretrainConfig:
     weight_decay: float = option(0.1, "AdamW's", group="training")
     seed: int = option(0, "initial weights and order of rows", group="training")
     eval_steps: int = option(200, "evaluate and save a checkpoint every so many steps", group="training")
-    compile: bool = option(False, "torch.compile the model (needs a C++ compiler on a CPU)", group="training")
-    device: str = option("cuda" if torch.cuda.is_available() else "cpu", "cpu or cuda", group="training")
+    compile: bool = option(False, "torch.compile the model (needs a C++ compiler on a CPU)", group="machine")
+    device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
+    precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS[:-1])
 
 
 def main(config: PretrainConfig) -> None:
+    place = choose_place(config.device, config.precision)
+    print(place)
     work = Path(config.output_dir)
     work.mkdir(parents=True, exist_ok=True)
     # 1. Texts into one long row of token ids, kept on disk for the next start.
@@ -63,10 +68,10 @@ def main(config: PretrainConfig) -> None:
     seen = config.max_steps * config.batch_size * config.n_positions
     print(f"{len(train):,} training tokens, {len(test):,} held out; {seen:,} to be seen")
     # 2. A fresh GPT-2.
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer).to(place.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     # 3. The loop.
-    curve = fit(model, config, work, train, test)
+    curve = fit(model, config, place, work, train, test)
     # 4. The finished model, in half precision: it is read back into float32.
     with atomic_directory(work / "model") as directory:
         model.half().save_pretrained(directory)
@@ -85,28 +90,28 @@ def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel
         n_head=config.n_head, bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
         embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0,
     )  # fmt: skip
-    return GPT2LMHeadModel(shape).to(config.device)
+    return GPT2LMHeadModel(shape)
 
 
 def fit(
-    model: GPT2LMHeadModel, config: PretrainConfig, work: Path, train: np.ndarray, test: torch.Tensor
+    model: GPT2LMHeadModel, config: PretrainConfig, place: Place, work: Path, train: np.ndarray, test: torch.Tensor
 ) -> list[dict]:
-    """Next-token training in bf16 with a cosine; returns the curve of losses and bits per byte."""
+    """Next-token training with a cosine; returns the curve of losses and bits per byte."""
     test_bytes = json.loads((work / "tokens.json").read_text())["test_bytes"]
     parameters = dict(model.named_parameters())
     optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
     for group in optimizer.param_groups:
         group["betas"] = (0.9, 0.95)  # as GPT-3 and its followers: the gradients of a young language model move fast
-    first, curve = resume(work, optimizer, parameters, config)
+    first, curve = resume(work, optimizer, parameters, config, place)
     run = torch.compile(model) if config.compile else model
     schedule = {"peak": config.learning_rate, "schedule": "cosine", "warmup_steps": config.warmup_steps}
     began, smooth = time.perf_counter(), None
     bar = tqdm(range(first, config.max_steps), initial=first, total=config.max_steps, disable=None, unit="step")
     for step in bar:
         set_learning_rate(optimizer, learning_rate_at(step, config.max_steps, **schedule))
-        rows = batch(train, step, config)
+        rows = batch(train, step, config).to(place.device)
         model.train()
-        with torch.autocast(config.device, dtype=torch.bfloat16):
+        with place.autocast():
             loss = run(rows, labels=rows).loss
         loss.backward()
         clip_gradients(model, 1.0)
@@ -116,33 +121,33 @@ def fit(
         bar.set_postfix(loss=f"{smooth:.3f}")
         done, last = step + 1, step + 1 == config.max_steps
         if last or done % config.eval_steps == 0:
-            nats = evaluate(model, test, config, windows=None if last else 256)
+            nats = evaluate(model, test, place, windows=None if last else 256)
             bits = nats * len(test) / math.log(2) / test_bytes
             speed = (done - first) * config.batch_size * config.n_positions / (time.perf_counter() - began)
             curve.append({"step": done, "train_loss": smooth, "held_out_loss": nats, "bits_per_byte": bits})
             tqdm.write(
                 f"step {done}: loss {smooth:.3f}, held out {nats:.3f} ({bits:.3f} bits a byte), {speed:,.0f} tokens/s"
             )
-            save(work, done, curve, optimizer, parameters, config)
+            save(work, done, curve, optimizer, parameters, config, place)
     return curve
 
 
-def save(work: Path, step: int, curve: list[dict], optimizer, parameters, config: PretrainConfig) -> None:
-    tensors = ckpt.training_tensors(parameters, optimizer, torch.device(config.device))
+def save(work: Path, step: int, curve: list[dict], optimizer, parameters, config: PretrainConfig, place: Place) -> None:
+    tensors = ckpt.training_tensors(parameters, optimizer, place.device)
     ckpt.save_checkpoint(work / "checkpoints", step, tensors, {"config": dataclasses.asdict(config), "curve": curve})
     ckpt.prune_checkpoints(work / "checkpoints", 2, None)
 
 
-def resume(work: Path, optimizer, parameters, config: PretrainConfig) -> tuple[int, list[dict]]:
-    """(steps done, curve so far); raises SystemExit for a checkpoint of other settings."""
+def resume(work: Path, optimizer, parameters, config: PretrainConfig, place: Place) -> tuple[int, list[dict]]:
+    """(steps done, curve so far); raises UsageError for a checkpoint of other settings."""
     if not ckpt.checkpoints(work / "checkpoints"):
         return 0, []
     path, tensors, state, _ = ckpt.find_checkpoint(work)
-    free = {"compile", "eval_steps", "corpus", "device"}
+    free = {"compile", "eval_steps", "corpus", "device", "precision"}
     changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - free
     if changed:
-        raise SystemExit(f"{path}: has other settings ({', '.join(sorted(changed))}); give another --output_dir")
-    ckpt.restore_training(tensors, parameters, optimizer, torch.device(config.device))
+        raise UsageError(f"{path}: has other settings ({', '.join(sorted(changed))}); give another --output_dir")
+    ckpt.restore_training(tensors, parameters, optimizer, place.device)
     print(f"going on from {path}")
     return int(path.name.removeprefix("step-")), state["curve"]
 
@@ -151,27 +156,36 @@ def prepare_tokens(config: PretrainConfig, work: Path) -> Tokenizer:
     """Train the BPE and encode the corpus once; a later start with the same files finds both on disk."""
     if (work / "tokens.json").is_file():
         return Tokenizer(work)
-    files = sorted(Path(config.corpus).glob("*.txt"))
-    if not config.corpus or not files:
-        raise SystemExit(f"--corpus {config.corpus or '(not given)'}: no .txt files there")
-    documents = [d.strip() for f in files for d in f.read_text(encoding="utf-8").split(f"\n{SEPARATOR}\n") if d.strip()]
-    test = documents[:: config.held_out]
-    train = [d for i, d in enumerate(documents) if i % config.held_out]
+    train, test = divide(read_documents(config.corpus), config.held_out)
     bpe = tokenizers.ByteLevelBPETokenizer()
     bpe.train_from_iterator(train, vocab_size=config.vocab_size, special_tokens=[SEPARATOR])
     bpe.save_model(str(work))
     tokenizer = Tokenizer(work)
     for name, part in (("test", test), ("train", train)):
-        ids = [
-            i
-            for d in tqdm(part, desc=f"tokens of {name}", disable=None)
-            for i in (*tokenizer.encode(d), tokenizer.eos_token_id)
-        ]
-        np.save(work / f"{name}.npy", np.array(ids, dtype=np.uint16))
-    (work / "tokens.json").write_text(
-        json.dumps({"test_bytes": sum(len(d.encode()) for d in test), "documents": len(documents)})
-    )
+        np.save(work / f"{name}.npy", encode_documents(tokenizer, part, name))
+    sizes = {"test_bytes": sum(len(d.encode()) for d in test), "documents": len(train) + len(test)}
+    (work / "tokens.json").write_text(json.dumps(sizes))
     return tokenizer
+
+
+def read_documents(corpus: str) -> list[str]:
+    """All documents of the .txt files in a directory; raises UsageError where there are none."""
+    files = sorted(Path(corpus).glob("*.txt"))
+    if not corpus or not files:
+        raise UsageError(f"--corpus {corpus or '(not given)'}: no .txt files there")
+    return [d.strip() for f in files for d in f.read_text(encoding="utf-8").split(f"\n{SEPARATOR}\n") if d.strip()]
+
+
+def divide(documents: list[str], held_out: int) -> tuple[list[str], list[str]]:
+    """(training, held-out) documents; every `held_out`-th is held out, whole, so that no book is on both sides."""
+    return [d for i, d in enumerate(documents) if i % held_out], documents[::held_out]
+
+
+def encode_documents(tokenizer: Tokenizer, documents: list[str], name: str) -> np.ndarray:
+    """One long row of token ids, an end-of-text token after each document."""
+    bar = tqdm(documents, desc=f"tokens of {name}", disable=None)
+    ids = [np.array([*tokenizer.encode(d), tokenizer.eos_token_id], dtype=np.uint16) for d in bar]
+    return np.concatenate(ids)
 
 
 def batch(tokens: np.ndarray, step: int, config: PretrainConfig) -> torch.Tensor:
@@ -180,23 +194,20 @@ def batch(tokens: np.ndarray, step: int, config: PretrainConfig) -> torch.Tensor
         0, len(tokens) - config.n_positions, config.batch_size
     )
     rows = np.stack([tokens[o : o + config.n_positions] for o in offsets]).astype(np.int64)
-    return torch.from_numpy(rows).to(config.device)
+    return torch.from_numpy(rows)
 
 
 @torch.no_grad()
-def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, config: PretrainConfig, windows: int | None) -> float:
+def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, place: Place, windows: int | None = None) -> float:
     """Mean loss in nats a token over `windows` held-out windows of the context's length, evenly spaced (None: all)."""
     model.eval()
-    rows = tokens[: len(tokens) // config.n_positions * config.n_positions].view(-1, config.n_positions)
+    length = model.config.n_positions
+    rows = tokens[: len(tokens) // length * length].view(-1, length)
     rows = rows[:: max(1, len(rows) // windows)] if windows else rows
-    losses = [model(r.to(config.device), labels=r.to(config.device)).loss.item() * len(r) for r in rows.split(64)]
+    losses = [model(r, labels=r).loss.item() * len(r) for r in rows.to(place.device).split(64)]
     return sum(losses) / len(rows)
 
 
 if __name__ == "__main__":
-    try:
-        main(parse(PretrainConfig, sys.argv[1:], prog="scripts/pretrain_base.py", description=__doc__.split("\n\n")[0]))
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on from the last checkpoint") from None
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+    words = {"prog": "scripts/pretrain_base.py", "description": __doc__.split("\n\n")[0]}
+    sys.exit(run_door(lambda: main(parse(PretrainConfig, sys.argv[1:], **words))))

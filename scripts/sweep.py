@@ -1,0 +1,148 @@
+"""What each way of training reaches: learning rates chosen on validation, then three seeds on the test part.
+
+    pip install -r requirements-extras.txt
+    python scripts/sweep.py --dataset SMSSpamCollection
+
+Four arms: LoRA, the head alone, full fine-tuning, and LoRA on a base of the same shape with random weights, which shows
+what pretraining buys. Beside them, on the same test rows, the baselines and a linear SVM on words and characters. Each
+run is a directory below --output_dir; the same command goes on where it was stopped.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import data  # noqa: E402
+import gpt2  # noqa: E402
+import train  # noqa: E402
+from training.errors import UsageError, run_door  # noqa: E402
+from training.metrics import classification_metrics  # noqa: E402
+from training.settings import option, parse, read_preset  # noqa: E402
+
+ARMS = {  # name -> (what is trained, learning rates to choose from)
+    "LoRA": ("lora", (5e-4, 1e-3, 2e-3, 4e-3)),
+    "head only": ("head", (1e-3, 1e-2, 1e-1)),
+    "full fine-tuning": ("full", (1e-4, 3e-4, 1e-3)),
+    "LoRA, random base": ("lora", (1e-3, 2e-3, 4e-3)),
+}
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    preset: str = option("sms", "recipe whose learning rate is varied", group="what")
+    model: str = option("assets/gpt2-tiny", "model directory", group="what")
+    dataset: str = option("data/messages/messages.tsv", "file or hub id", group="what")
+    splits: tuple[str, ...] = option(("seed", "grouped"), "divisions of the rows to report", group="what")
+    arms: tuple[str, ...] = option(tuple(ARMS), "ways of training", group="what", choices=tuple(ARMS))
+    seeds: tuple[str, ...] = option(
+        ("0", "1", "2"), "runs that report; the first one's validation chooses", group="what"
+    )
+    epochs: int = option(3, "passes over the training rows", group="what")
+    output_dir: str = option("work/sweep", "where the runs and table.md go", group="files")
+
+
+def main(config: SweepConfig) -> None:
+    base = train.TrainConfig(**read_preset(train.TrainConfig, config.preset, ROOT / "presets"))
+    base = dataclasses.replace(base, model=config.model, dataset=config.dataset, num_train_epochs=config.epochs)
+    seeds = ", ".join(config.seeds)
+    lines = [f"{config.dataset}, {config.model}, preset {config.preset}, {config.epochs} epochs, seeds {seeds}"]
+    for split in config.splits:
+        lines += [
+            "",
+            f"split {split}",
+            "",
+            "| | learning rate | accuracy | spam F1 | each seed |",
+            "|---|---|---|---|---|",
+        ]
+        for arm in config.arms:
+            rate, results = run_arm(arm, dataclasses.replace(base, split=split), config)
+            lines.append(row(arm, f"{rate:g}", [r["after"] for r in results]))
+        lines += [row(name.replace("_", " "), "", [m]) for name, m in results[0]["baselines"].items()]
+        lines.append(row("words and characters, linear SVM", "", [linear_svm(dataclasses.replace(base, split=split))]))
+    text = "\n".join(lines)
+    print(text)
+    (Path(config.output_dir) / "table.md").write_text(text + "\n", encoding="utf-8")
+
+
+def run_arm(arm: str, base: train.TrainConfig, config: SweepConfig) -> tuple[float, list[dict[str, Any]]]:
+    """The learning rate with the least validation loss for the first seed, and the results of all seeds with it."""
+    kind, rates = ARMS[arm]
+    base = dataclasses.replace(base, train=kind)
+    if "random" in arm:
+        base = dataclasses.replace(base, model=str(random_base(base.model, Path(config.output_dir))))
+
+    def run(rate: float, seed: str) -> tuple[float, dict[str, Any]]:
+        where = Path(config.output_dir) / base.split / arm.replace(" ", "-") / f"lr{rate:g}-seed{seed}"
+        return run_once(dataclasses.replace(base, learning_rate=rate, seed=int(seed), output_dir=str(where)))
+
+    losses = {rate: run(rate, config.seeds[0])[0] for rate in rates}
+    print(
+        f"{base.split}, {arm}: validation loss " + ", ".join(f"{loss:.4f} at {rate:g}" for rate, loss in losses.items())
+    )
+    best = min(losses, key=losses.get)
+    return best, [run(best, seed)[1] for seed in config.seeds]
+
+
+def run_once(config: train.TrainConfig) -> tuple[float, dict[str, Any]]:
+    """(least validation loss, results.json) of a run, which is only run if it is not there yet."""
+    directory = Path(config.output_dir)
+    if not (directory / "results.json").is_file():
+        print(f"--- {directory}", flush=True)
+        train.main(dataclasses.replace(config, overwrite=True))
+    log = [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    held_out = [entry["loss"] for entry in log if entry.get("part") == "validation"]
+    return min(held_out), json.loads((directory / "results.json").read_text(encoding="utf-8"))
+
+
+def random_base(model: str, output_dir: Path) -> Path:
+    """A model directory of the same shape and tokenizer with untrained weights (seed 0)."""
+    directory = output_dir / "random-base"
+    if not (directory / "config.json").is_file():
+        source = gpt2.resolve_model(train.locate(model))
+        directory.mkdir(parents=True, exist_ok=True)
+        gpt2.Tokenizer.from_pretrained(source).save_pretrained(directory)
+        torch.manual_seed(0)
+        gpt2.GPT2LMHeadModel(gpt2.read_config(source)).save_pretrained(directory)
+    return directory
+
+
+def linear_svm(config: train.TrainConfig) -> dict[str, Any]:
+    """TF-IDF of words, word pairs and 2 to 5 characters into a linear SVM, on all rows that do not test."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline, make_union
+        from sklearn.svm import LinearSVC
+    except ImportError:
+        raise UsageError("the SVM needs scikit-learn: pip install -r requirements-extras.txt") from None
+    source = data.Source(train.locate(config.dataset), config.text_column, config.label_column, config.encoding)
+    dataset = data.load_texts(source, data.TextRule(config.strip))
+    split = data.split_rows(dataset, config.split, config.test_size, config.val_size, config.split_seed)
+    rows = split.train + split.val
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    svm = make_pipeline(make_union(words, characters), LinearSVC())
+    svm.fit([dataset.texts[i] for i in rows], [dataset.labels[i] for i in rows])
+    said = torch.from_numpy(svm.predict([dataset.texts[i] for i in split.test]))
+    certain = torch.nn.functional.one_hot(said, len(dataset.label_names)).clamp_min(1e-12).log()
+    return classification_metrics(certain, torch.tensor([dataset.labels[i] for i in split.test]))
+
+
+def row(name: str, rate: str, scores: list[dict[str, Any]]) -> str:
+    """One line of the table: means over the seeds, and the accuracy of each."""
+    accuracy, f1 = ([s[key] for s in scores] for key in ("accuracy", "f1"))
+    each = ", ".join(f"{100 * a:.2f}" for a in accuracy) if len(scores) > 1 else ""
+    return f"| {name} | {rate} | {100 * statistics.mean(accuracy):.2f} % | {statistics.mean(f1):.3f} | {each} |"
+
+
+if __name__ == "__main__":
+    words = {"prog": "scripts/sweep.py", "description": __doc__.split("\n\n")[0]}
+    sys.exit(run_door(lambda: main(parse(SweepConfig, sys.argv[1:], **words))))

@@ -1,0 +1,136 @@
+"""The scripts back stage do what their first lines say, on corpora and models of a few kilobytes."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpt2
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = "\n".join(
+    f"The {a} {b} went to the {c}." for a in ("old", "new", "red") for b in ("cat", "dog") for c in ("sea", "sun")
+)
+
+
+@pytest.fixture(autouse=True)
+def scripts_on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+
+def script(name: str):
+    """scripts/NAME.py as a module."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("books")
+    (directory / "a.txt").write_text(
+        "\n<|endoftext|>\n".join(f"{BOOK}\nChapter {i}." for i in range(8)), encoding="utf-8"
+    )
+    return directory
+
+
+def pretrain(corpus: Path, output_dir: Path, **changes) -> None:
+    module = script("pretrain_base")
+    settings = {"vocab_size": 270, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16, "batch_size": 2}
+    settings |= {"corpus": str(corpus), "output_dir": str(output_dir), "held_out": 4, "max_steps": 4, "eval_steps": 2}
+    module.main(module.PretrainConfig(**{**settings, "warmup_steps": 1.0, **changes}))
+
+
+def test_a_pretrained_base_is_a_model_directory_that_has_learned_something(corpus, tmp_path):
+    pretrain(corpus, tmp_path, max_steps=30, eval_steps=30, learning_rate=1e-2)
+    model = gpt2.GPT2LMHeadModel.from_pretrained(tmp_path / "model")
+    assert model.config.n_positions == 16 and gpt2.Tokenizer.from_pretrained(tmp_path / "model").vocab_size == 270
+    curve = json.loads((tmp_path / "model" / "pretraining.json").read_text())["curve"]
+    assert curve[-1]["held_out_loss"] < math.log(270) - 0.5
+
+
+def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, tmp_path, monkeypatch):
+    pretrain(corpus, tmp_path / "whole")
+    module, real = script("pretrain_base"), script("pretrain_base").batch
+
+    def stop_at_3(tokens, step, config):
+        if step == 3:
+            raise KeyboardInterrupt
+        return real(tokens, step, config)
+
+    monkeypatch.setattr(module, "batch", stop_at_3)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(corpus, tmp_path / "parts")
+    monkeypatch.setattr(module, "batch", real)
+    pretrain(corpus, tmp_path / "parts")
+    whole, parts = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_pretraining_with_other_settings_does_not_go_on_from_the_old_checkpoint(corpus, tmp_path):
+    pretrain(corpus, tmp_path)
+    with pytest.raises(ValueError, match="other settings .learning_rate"):
+        pretrain(corpus, tmp_path, learning_rate=0.5)
+
+
+def test_the_bigram_yardstick_is_witten_and_bells_by_hand():
+    train, test = np.array([0, 1, 0, 2, 0], dtype=np.uint16), np.array([0, 1, 1], dtype=np.uint16)
+    single = [(3 + 1) / 8, (1 + 1) / 8, (1 + 1) / 8]
+    after_0 = (1 + 2 * single[1]) / (2 + 2)  # 0 was followed twice, by two different tokens
+    after_1 = (0 + 1 * single[1]) / (1 + 1)
+    expected = -(math.log(after_0) + math.log(after_1)) / 2
+    assert script("weigh_base").bigram_loss(train, test, 3) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_base_is_weighed_beside_bigram_and_gzip(corpus, tiny_base, capsys):
+    module = script("weigh_base")
+    module.main(module.WeighConfig(corpus=str(corpus), model=str(tiny_base), held_out=4, device="cpu"))
+    bits = {line.split()[0]: float(line.split()[-4]) for line in capsys.readouterr().out.splitlines()[-3:]}
+    assert bits["bigram"] < bits[tiny_base.name] < 8 and bits["gzip"] < 8  # the model has random weights
+
+
+def test_a_corpus_without_text_files_is_refused_in_one_line(tmp_path):
+    module = script("weigh_base")
+    with pytest.raises(ValueError, match="no .txt files there"):
+        module.main(module.WeighConfig(corpus=str(tmp_path)))
+
+
+def test_a_sweep_takes_the_rate_with_the_least_validation_loss_and_runs_nothing_twice(
+    messages_file, tiny_base, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("sklearn", reason="needs pip install -r requirements-extras.txt")
+    module = script("sweep")
+    monkeypatch.setitem(module.ARMS, "LoRA", ("lora", (1e-5, 3e-2)))
+    config = module.SweepConfig(
+        model=str(tiny_base), dataset=str(messages_file), splits=("stratified",), arms=("LoRA",), seeds=("0", "1"),
+        epochs=2, output_dir=str(tmp_path),
+    )  # fmt: skip
+    module.main(config)
+    first = capsys.readouterr().out
+    assert "| LoRA | 0.03 |" in first and "linear SVM" in first
+    module.main(config)
+    again = capsys.readouterr().out
+    assert "---" in first.split("split stratified")[0] and "--- " not in again
+    assert (tmp_path / "table.md").read_text().strip() in first
+
+
+def test_a_finished_run_is_drawn(messages_file, tiny_base, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs pip install -r requirements-extras.txt")
+    import train
+
+    train.main(
+        train.TrainConfig(
+            model=str(tiny_base), dataset=str(messages_file), num_train_epochs=1, output_dir=str(tmp_path / "run")
+        )
+    )
+    module = script("draw_run")
+    module.main(module.DrawConfig(run=str(tmp_path / "run"), output=str(tmp_path / "run.svg")))
+    assert "<svg" in (tmp_path / "run.svg").read_text()
+    with pytest.raises(ValueError, match="no results.json"):
+        module.main(module.DrawConfig(run=str(tmp_path), output=str(tmp_path / "run.svg")))
