@@ -8,11 +8,11 @@ Letters in the shapes:  B rows   N tokens of all rows   D n_embd   H heads   E =
                         R rows of a group   L tokens of its longest   S = sum of R*H*L over the groups
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 GROUP = 8  # rows at most: more means fewer, larger products, and more fill
@@ -61,7 +61,7 @@ class PackedRows:
         )
 
 
-def packed_attention(qkv: Tensor, rows: PackedRows, dropout: Callable[[Tensor], Tensor], pooled: bool) -> Tensor:
+def packed_attention(qkv: Tensor, rows: PackedRows, dropout: nn.Module, pooled: bool) -> Tensor:
     """Causal attention within each row: (N, 3 D) -> (N, D), or with `pooled` (B, D) for the last tokens alone."""
     N, H = rows.home.shape
     E = qkv.shape[1] // (3 * H)
@@ -80,7 +80,10 @@ def packed_attention(qkv: Tensor, rows: PackedRows, dropout: Callable[[Tensor], 
     return out.view(-1, H * E) if pooled else _Unfill.apply(out, rows.home.view(-1)).view(N, H * E)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: Callable[[Tensor], Tensor]) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: nn.Module) -> Tensor:
+    if not torch.is_grad_enabled() and not dropout.training and q.shape == k.shape:
+        # As fast as the steps below on short rows; on long ones it never holds the (L, L) weights.
+        return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
     return torch.bmm(dropout(scores.softmax(dim=-1)), v)
 
