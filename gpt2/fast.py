@@ -2,7 +2,7 @@
 
 * A batch's padding is left out: the rows stand back to back as one (N, D) tensor (packed_attention.py).
 * In the last block, everything after the keys and values is computed for the scored tokens alone.
-* GELU costs a sigmoid instead of a tanh, and keeps its input alone for the backward pass.
+* GELU costs a sigmoid instead of a tanh, and keeps its slope alone for the backward pass.
 
 `use_fast(model)` puts it in, `use_plain(model)` takes it out. Letters as in model.py, and N real tokens of a batch.
 """
@@ -76,21 +76,19 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _Gelu.gate(x).mul_(x)
+        linear = x.new_tensor(_Gelu.LINEAR)
+        gate = torch.addcmul(linear, x, x, value=_Gelu.CUBIC).mul_(x).sigmoid_()
+        if ctx.needs_input_grad[0]:
+            slope = torch.addcmul(linear, x, x, value=3 * _Gelu.CUBIC).mul_(x)  # x * d(2 z)/dx
+            slope.mul_(torch.addcmul(gate, gate, gate, value=-1)).add_(gate)  # times gate', plus gate
+            ctx.save_for_backward(slope)
+        return gate.mul_(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        (x,) = ctx.saved_tensors
-        s = _Gelu.gate(x)
-        slope = torch.addcmul(x.new_tensor(_Gelu.LINEAR), x, x, value=3 * _Gelu.CUBIC).mul_(x)  # x * d(2 z)/dx
-        slope.mul_(torch.addcmul(s, s, s, value=-1)).add_(s)
-        return slope.mul_(grad)
-
-    @staticmethod
-    def gate(x: Tensor) -> Tensor:
-        return torch.addcmul(x.new_tensor(_Gelu.LINEAR), x, x, value=_Gelu.CUBIC).mul_(x).sigmoid_()
+        (slope,) = ctx.saved_tensors
+        return grad * slope
 
 
 _FAST = {GPT2ForSequenceClassification: FastGPT2ForSequenceClassification, GPT2MLP: FastGPT2MLP}

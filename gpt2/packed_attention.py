@@ -8,11 +8,11 @@ Letters in the shapes:  B rows   N tokens of all rows   D n_embd   H heads   E =
                         R rows of a group   L tokens of its longest   S = sum of R*H*L over the groups
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 GROUP = 8  # rows at most: more means fewer, larger products, and more fill
@@ -61,17 +61,15 @@ class PackedRows:
         )
 
 
-def packed_attention(qkv: Tensor, rows: PackedRows, dropout: Callable[[Tensor], Tensor], pooled: bool) -> Tensor:
+def packed_attention(qkv: Tensor, rows: PackedRows, dropout: nn.Module, pooled: bool) -> Tensor:
     """Causal attention within each row: (N, 3 D) -> (N, D), or with `pooled` (B, D) for the last tokens alone."""
     N, H = rows.home.shape
     E = qkv.shape[1] // (3 * H)
-    S = rows.filled.shape[1]
-    home = torch.stack([rows.home + part * S for part in range(3)], dim=1).view(-1)  # of (N, 3, H)
-    parts = _Fill.apply(qkv.view(-1, E), rows.filled.view(-1), home).view(3, S, E)
+    parts = _Fill.apply(qkv, rows)
     outputs, first = [], 0
-    for (R, L), group in zip(rows.groups, parts.split([R * H * L for R, L in rows.groups], dim=1)):
-        q, k, v = group.view(3, R * H, L, E).unbind()
-        bias = _causal(L, q)
+    for i, (R, L) in enumerate(rows.groups):
+        q, k, v = parts[i :: len(rows.groups)]  # (R H, L, E)
+        bias = q.new_full((L, L), -torch.inf).triu(1)  # a query looks at itself and what stands before it
         if pooled:
             last = rows.last[first : first + R]
             q = qkv[last, : H * E].view(R * H, 1, E)
@@ -82,29 +80,37 @@ def packed_attention(qkv: Tensor, rows: PackedRows, dropout: Callable[[Tensor], 
     return out.view(-1, H * E) if pooled else _Unfill.apply(out, rows.home.view(-1)).view(N, H * E)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: Callable[[Tensor], Tensor]) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: nn.Module) -> Tensor:
+    if not torch.is_grad_enabled() and not dropout.training and q.shape == k.shape:
+        # As fast as the steps below on short rows; on long ones it never holds the (L, L) weights.
+        return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
     return torch.bmm(dropout(scores.softmax(dim=-1)), v)
 
 
-def _causal(L: int, like: Tensor) -> Tensor:
-    """(L, L): 0 where a query may look, -inf at what follows it."""
-    return like.new_full((L, L), -torch.inf).triu(1)
-
-
 class _Fill(torch.autograd.Function):
-    """x[index], where an entry of x taken more than once has a gradient at one place only: at `home` of it."""
+    """(N, 3 D) -> q of each group, k of each, v of each, (R H, L, E): heads apart, rows filled up, in one pass.
+
+    Nothing that is read depends on the fill, so its gradient is 0 and the way back leaves it out.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor, home: Tensor) -> Tensor:
-        ctx.save_for_backward(home)
-        return x.index_select(0, index)
+    def forward(ctx, qkv: Tensor, rows: PackedRows) -> tuple[Tensor, ...]:
+        ctx.rows = rows
+        H = rows.home.shape[1]
+        E = qkv.shape[1] // (3 * H)
+        pieces = qkv.reshape(-1, E).index_select(0, rows.filled.view(-1))
+        sizes = [R * H * L for R, L in rows.groups]
+        return tuple(part.view(-1, L, E) for part, (_, L) in zip(pieces.split(sizes * 3), rows.groups * 3))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (home,) = ctx.saved_tensors
-        return grad.index_select(0, home), None, None
+    def backward(ctx, *grads: Tensor):
+        N, H = ctx.rows.home.shape
+        E, S = grads[0].shape[2], ctx.rows.filled.shape[1]
+        home = torch.stack([ctx.rows.home + part * S for part in range(3)], dim=1)  # (N, 3, H)
+        pieces = torch.cat([grad.reshape(-1, E) for grad in grads])
+        return pieces.index_select(0, home.view(-1)).view(N, -1), None
 
 
 class _Unfill(torch.autograd.Function):

@@ -37,21 +37,21 @@ class _AddUpdate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (N, in)
-        u = A @ rows.T  # (r, N)
-        h.view(-1, h.shape[-1]).addmm_(u.T, B.T, alpha=scaling)
-        ctx.save_for_backward(rows, u, A, B)
+        u, Bt = A @ rows.T, B.T.contiguous()  # (r, N), (r, out)
+        h.view(-1, h.shape[-1]).addmm_(u.T, Bt, alpha=scaling)
+        ctx.save_for_backward(rows, u, A, Bt)
         ctx.scaling, ctx.shape = scaling, x.shape
         return h
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        rows, u, A, B = ctx.saved_tensors
+        rows, u, A, Bt = ctx.saved_tensors
         g = grad.reshape(-1, grad.shape[-1])  # (N, out)
         needs_h, needs_x, needs_A, needs_B, _ = ctx.needs_input_grad
         dx = dA = dB = None
         if needs_x or needs_A:
-            du = (B.T @ g.T).mul_(ctx.scaling)  # (r, N)
+            du = (Bt @ g.T).mul_(ctx.scaling)  # (r, N)
             dx = (du.T @ A).view(ctx.shape) if needs_x else None
             dA = du @ rows if needs_A else None
         if needs_B:
