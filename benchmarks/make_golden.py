@@ -67,6 +67,10 @@ def main() -> None:
     model.peft_config["default"].base_model_name_or_path = "tests/golden/base"
     model.save_pretrained(GOLDEN / "adapter")
     (GOLDEN / "adapter" / "README.md").unlink()
+    path = GOLDEN / "adapter" / "adapter_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["target_modules"].sort()  # peft writes a set, in another order every time
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     values = {}
     for padding in ("none", "right", "left"):
