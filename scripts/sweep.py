@@ -1,10 +1,10 @@
-"""What each way of training reaches: learning rates chosen on validation, then three seeds on the test part.
+"""What each way of training reaches: its learning rate chosen on validation, then three seeds on the test part.
 
     pip install -r requirements-extras.txt
     python scripts/sweep.py --dataset SMSSpamCollection
 
 Four arms: LoRA, the head alone, full fine-tuning, and LoRA on a base of the same shape with random weights, which shows
-what pretraining buys. Beside them, on the same test rows, the baselines and a linear SVM on words and characters. Each
+what pretraining buys. The rates are chosen on the first split and kept for the others. Beside them, on the same test rows, the baselines and a linear SVM on words and characters. Each
 run is a directory below --output_dir; the same command goes on where it was stopped.
 """
 
@@ -29,10 +29,10 @@ from training.metrics import classification_metrics  # noqa: E402
 from training.settings import option, parse, read_preset  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
-    "LoRA": ("lora", (5e-4, 1e-3, 2e-3, 4e-3)),
-    "head only": ("head", (1e-3, 1e-2, 1e-1)),
-    "full fine-tuning": ("full", (1e-4, 3e-4, 1e-3)),
-    "LoRA, random base": ("lora", (1e-3, 2e-3, 4e-3)),
+    "LoRA": ("lora", (1e-3, 2e-3, 4e-3)),
+    "head only": ("head", (1e-2, 1e-1)),
+    "full fine-tuning": ("full", (3e-4, 1e-3)),
+    "LoRA, random base": ("lora", (1e-3, 4e-3)),
 }
 
 
@@ -53,7 +53,7 @@ class SweepConfig:
 def main(config: SweepConfig) -> None:
     base = train.TrainConfig(**read_preset(train.TrainConfig, config.preset, ROOT / "presets"))
     base = dataclasses.replace(base, model=config.model, dataset=config.dataset, num_train_epochs=config.epochs)
-    seeds = ", ".join(config.seeds)
+    seeds, rates = ", ".join(config.seeds), {}
     lines = [f"{config.dataset}, {config.model}, preset {config.preset}, {config.epochs} epochs, seeds {seeds}"]
     for split in config.splits:
         lines += [
@@ -64,8 +64,8 @@ def main(config: SweepConfig) -> None:
             "|---|---|---|---|---|",
         ]
         for arm in config.arms:
-            rate, results = run_arm(arm, dataclasses.replace(base, split=split), config)
-            lines.append(row(arm, f"{rate:g}", [r["after"] for r in results]))
+            rates[arm], results = run_arm(arm, dataclasses.replace(base, split=split), config, rates.get(arm))
+            lines.append(row(arm, f"{rates[arm]:g}", [r["after"] for r in results]))
         lines += [row(name.replace("_", " "), "", [m]) for name, m in results[0]["baselines"].items()]
         lines.append(row("words and characters, linear SVM", "", [linear_svm(dataclasses.replace(base, split=split))]))
     text = "\n".join(lines)
@@ -73,8 +73,10 @@ def main(config: SweepConfig) -> None:
     (Path(config.output_dir) / "table.md").write_text(text + "\n", encoding="utf-8")
 
 
-def run_arm(arm: str, base: train.TrainConfig, config: SweepConfig) -> tuple[float, list[dict[str, Any]]]:
-    """The learning rate with the least validation loss for the first seed, and the results of all seeds with it."""
+def run_arm(
+    arm: str, base: train.TrainConfig, config: SweepConfig, rate: float | None
+) -> tuple[float, list[dict[str, Any]]]:
+    """The learning rate and the results of all seeds with it; if None, the one with the least validation loss."""
     kind, rates = ARMS[arm]
     base = dataclasses.replace(base, train=kind)
     if "random" in arm:
@@ -84,12 +86,11 @@ def run_arm(arm: str, base: train.TrainConfig, config: SweepConfig) -> tuple[flo
         where = Path(config.output_dir) / base.split / arm.replace(" ", "-") / f"lr{rate:g}-seed{seed}"
         return run_once(dataclasses.replace(base, learning_rate=rate, seed=int(seed), output_dir=str(where)))
 
-    losses = {rate: run(rate, config.seeds[0])[0] for rate in rates}
-    print(
-        f"{base.split}, {arm}: validation loss " + ", ".join(f"{loss:.4f} at {rate:g}" for rate, loss in losses.items())
-    )
-    best = min(losses, key=losses.get)
-    return best, [run(best, seed)[1] for seed in config.seeds]
+    if rate is None:
+        losses = {rate: run(rate, config.seeds[0])[0] for rate in rates}
+        print(f"{base.split}, {arm}: validation loss", *(f"{loss:.4f} at {rate:g}" for rate, loss in losses.items()))
+        rate = min(losses, key=losses.get)
+    return rate, [run(rate, seed)[1] for seed in config.seeds]
 
 
 def run_once(config: train.TrainConfig) -> tuple[float, dict[str, Any]]:
