@@ -4,8 +4,9 @@
     python scripts/sweep.py --dataset SMSSpamCollection
 
 Four arms: LoRA, the head alone, full fine-tuning, and LoRA on a base of the same shape with random weights, which shows
-what pretraining buys. The rates are chosen on the first split and kept for the others. Beside them, on the same test rows, the baselines and a linear SVM on words and characters. Each
-run is a directory below --output_dir; the same command goes on where it was stopped.
+what pretraining buys. The rates are chosen on the first split and kept for the others. Beside them, on the same test
+rows, the baselines and a linear SVM on words and characters. Each run is a directory below --output_dir; the same
+command goes on where it was stopped.
 """
 
 import dataclasses
