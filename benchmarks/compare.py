@@ -187,9 +187,10 @@ def entries_of(bf16: bool) -> dict[str, dict[str, Entry]]:
 
 
 def describe_workload(config: CompareConfig, workload: Workload, courses: dict[str, Course]) -> dict[str, Any]:
-    about = {"base": workload.about, "base_sha256": sha256(workload.base / "model.safetensors")}
-    about |= {"dataset": config.dataset, "dataset_sha256": sha256(Path(config.dataset))}
-    about |= {"rows": len(workload.task.ids), "eval_rows": config.rows_to_score, "batch_size": config.batch_size, "repeats": config.times, "seed": config.seed, "split": SPLIT}
+    about: dict[str, Any] = {"base": workload.about, "base_sha256": sha256(workload.base / "model.safetensors")}
+    about |= {"dataset": config.dataset, "dataset_sha256": sha256(Path(config.dataset)), "split": SPLIT}
+    about |= {"rows": len(workload.task.ids), "eval_rows": config.rows_to_score, "batch_size": config.batch_size}
+    about |= {"repeats": config.times, "seed": config.seed}
     for kind, course in courses.items():
         longest = [max(workload.lengths(rows)) for rows in course.batches]
         about[f"{kind}_batches"] = [{"tokens": n, "longest": t} for n, t in zip(course.tokens, longest)]

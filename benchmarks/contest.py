@@ -6,6 +6,7 @@ batch `repeats` times. A lane waits, idle, while another computes.
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,9 +102,10 @@ def train_without_dropout(workers: dict[str, Worker], results: dict[str, Result]
 
 
 def loss_differences(results: dict[str, Result]) -> dict[str, float]:
-    """The largest difference of each entry's losses from those of the first."""
+    """The largest difference of each entry's losses from those of the first; infinite where one is no number."""
     first = next(iter(results.values())).losses
-    return {name: max(abs(a - b) for a, b in zip(r.losses, first)) for name, r in results.items()}
+    differences = {name: [abs(a - b) for a, b in zip(r.losses, first)] for name, r in results.items()}
+    return {name: math.inf if any(map(math.isnan, d)) else max(d) for name, d in differences.items()}
 
 
 def losses_agree(results: dict[str, Result]) -> bool:
