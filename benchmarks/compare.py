@@ -45,7 +45,7 @@ from benchmarks.figures import (  # noqa: E402
     versions,
 )
 from benchmarks.growth import measure_growth  # noqa: E402
-from benchmarks.ladder import climb_ladder  # noqa: E402
+from benchmarks.ladder import climb_ladder, parts_of_a_step  # noqa: E402
 from benchmarks.matrices import bf16_pays  # noqa: E402
 from benchmarks.plan import Plan  # noqa: E402
 from benchmarks.table import check_plot, draw_bars, table_of  # noqa: E402
@@ -85,6 +85,7 @@ class CompareConfig:
     batches: int = option(6, "timed, spread over the epoch by longest row", group="how long")
     eval_rows: int | None = option(None, "evaluated; default 128, or 64 with --quick", group="how long")
     ladder: bool = option(True, "this project's gains one at a time", group="how long")
+    parts: bool = option(False, "where the time of a step goes, by torch's profiler", group="how long")
     growth: bool = option(False, "cost per token and memory from 500 to 50,000 rows", group="how long")
     time_to_f1: bool = option(False, "training until F1 is 0.95; for a pretrained base", group="how long")
     threads: int | None = option(None, "of torch in every lane; default: torch's own choice", group="machine")
@@ -162,6 +163,9 @@ def main(config: CompareConfig) -> dict[str, Any]:
             course = courses["random"].middle() if config.quick else courses["random"]
             report["ladder"] = climb_ladder(course, bf16, plan, work)
             say("the ladder")
+        if config.parts:
+            report["parts"] = parts_of_a_step(courses["random"], plan, work)
+            say("the parts of a step")
         if config.time_to_f1:
             report["time_to_f1"] = time_to_f1(("trainer", "ours"), plan, workload, work)
             say("time to F1")

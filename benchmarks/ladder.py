@@ -18,12 +18,21 @@ RUNGS = {
     "dropout from wide words": ("dropout",),
     "GELU from a sigmoid": ("gelu",),
 }
+FIRST, *_, LAST = RUNGS
 BF16 = "bf16"  # a rung where it pays; a lane of its own, because its weights are its own
 
 
 def pieces_up_to(rung: str) -> set[str]:
     names = list(RUNGS)
     return {piece for name in names[: names.index(rung) + 1] for piece in RUNGS[name]}
+
+
+def parts_of_a_step(course: Course, plan: Plan, work: Path) -> dict[str, dict[str, float]]:
+    """For the first rung and the last: part -> seconds, in one step on the batch in the middle."""
+    path = work / "plan-parts.json"
+    dataclasses.replace(plan, schedule=[]).save(path)
+    with Worker("ladder", "fp32", path) as worker:
+        return {rung: worker.ask("parts", rung=rung, rows=course.middle().batches[0]) for rung in (FIRST, LAST)}
 
 
 def climb_ladder(course: Course, bf16: bool, plan: Plan, work: Path) -> dict[str, list[float]]:

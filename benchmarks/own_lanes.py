@@ -15,6 +15,7 @@ import train
 from benchmarks.ladder import pieces_up_to
 from benchmarks.lane import Lane
 from benchmarks.matrices import time_products
+from benchmarks.parts import time_parts
 from benchmarks.plan import LORA, WEIGHT_DECAY
 from gpt2.model import GPT2MLP, Conv1D
 from training import dropout
@@ -111,6 +112,11 @@ class PeftLayersLane(OwnLane):
 
 
 class LadderLane(OwnLane):
+    def parts(self, rung: str, rows: list[int]) -> dict[str, float]:
+        """Seconds of each part of one step."""
+        self.before_step(rung)
+        return time_parts(lambda: self.step(0, rows))
+
     def before_step(self, rung: str) -> None:
         pieces = pieces_up_to(rung)
         for part in (gpt2, lora, dropout):

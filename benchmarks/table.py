@@ -24,21 +24,23 @@ def table_of(report: dict[str, Any]) -> str:
             f"{lane['import_seconds']:.2f}", f"{lane['start_seconds']:.2f}",
             _shown(lane.get("torch_mm_flop_per_second"), ".1f", 1e9), _shown(lane.get("gemm_share"), ".1%"),
         ])  # fmt: skip
-    parts = [_columns(speed), _columns(cost), _ratios(report)]
+    parts = [columns(speed), columns(cost), _ratios(report)]
     if report.get("ladder"):
         parts.append(_ladder(report["ladder"]))
+    if report.get("parts"):
+        parts.append(_parts(report["parts"]))
     if report.get("time_to_f1"):
         rows = [["time to F1 0.95", "best F1", "steps", "training s", "start s"]]
         for name, got in report["time_to_f1"].items():
             times = (f"{got['train_seconds']:.2f}", f"{got['start_seconds']:.2f}")
             rows.append([name, f"{got['f1']:.3f}", str(got["steps"]), *times])
-        parts.append(_columns(rows))
+        parts.append(columns(rows))
     if report.get("growth"):
         rows = [["rows", "us per real token", "peak MB", "start s"]]
         for size, got in report["growth"].items():
             token, peak = got["seconds_per_real_token"] * 1e6, got["peak_memory_bytes"] / 1e6
             rows.append([size, f"{token:.1f}", f"{peak:.1f}", f"{got['start_seconds']:.2f}"])
-        parts.append(_columns(rows))
+        parts.append(columns(rows))
     return "\n\n".join(parts)
 
 
@@ -48,7 +50,7 @@ def _ratios(report: dict[str, Any]) -> str:
         spread = report["ratios_by_step"].get(name)
         steps = [f"{spread['median']:.2f}", f"{spread['q1']:.2f}-{spread['q3']:.2f}"] if spread else ["", ""]
         rows.append([name, _shown(ratio, ".2f"), *steps])
-    return _columns(rows)
+    return columns(rows)
 
 
 def _ladder(ladder: dict[str, list[float]]) -> str:
@@ -58,14 +60,23 @@ def _ladder(ladder: dict[str, list[float]]) -> str:
         first, before = first or total, before or total
         rows.append([name, f"{total:.3f}", f"{before / total:.2f}", f"{first / total:.2f}"])
         before = total
-    return _columns(rows)
+    return columns(rows)
+
+
+def _parts(profiles: dict[str, dict[str, float]]) -> str:
+    rows = [["where a step's time goes", *(cell for rung in profiles for cell in (rung, ""))]]
+    for part in dict.fromkeys(part for profile in profiles.values() for part in profile):
+        cells = [(profile.get(part, 0.0), sum(profile.values())) for profile in profiles.values()]
+        rows.append([part, *(cell for s, whole in cells for cell in (f"{s * 1e3:.1f} ms", f"{s / whole:.1%}"))])
+    return columns(rows)
 
 
 def _shown(value: float | None, form: str, unit: float = 1.0) -> str:
     return "-" if value is None else format(value / unit, form)
 
 
-def _columns(rows: list[list[str]]) -> str:
+def columns(rows: list[list[str]]) -> str:
+    """Cells under one another: the first of each row to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))

@@ -42,7 +42,7 @@ def prepare_base(work: Path, base: str, model: str | None, tokenizer: str | None
     if base == "small":
         return BUNDLED, "the bundled base (4 blocks of width 256), with its own tokenizer"
     source = Path(tokenizer) if tokenizer else BUNDLED
-    size = gpt2.Tokenizer.from_pretrained(source).vocab_size
+    size = gpt2.Tokenizer(source).vocab_size
     config = gpt2.GPT2Config()
     if size > config.vocab_size:
         raise UsageError(f"--tokenizer {source}: {size} tokens, but GPT-2 has {config.vocab_size}; give GPT-2's own")
@@ -56,11 +56,13 @@ def prepare_base(work: Path, base: str, model: str | None, tokenizer: str | None
 
 
 def prepare_workload(base: Path, about: str, dataset: Path) -> Workload:
-    tokenizer = gpt2.Tokenizer.from_pretrained(base)
+    tokenizer, positions = gpt2.Tokenizer.from_pretrained(base), gpt2.read_config(base).n_positions
+    return Workload(base, about, prepare_task(tokenizer, dataset, positions))
+
+
+def prepare_task(tokenizer: gpt2.Tokenizer, dataset: Path, max_length: int) -> data.Task:
     texts = data.load_texts(data.Source(str(dataset.absolute())), data.TextRule())
-    split = data.split_rows(texts, **SPLIT)
-    positions = gpt2.read_config(base).n_positions
-    return Workload(base, about, data.prepare_task(texts, split, tokenizer, tokenizer.eos_token_id, positions))
+    return data.prepare_task(texts, data.split_rows(texts, **SPLIT), tokenizer, tokenizer.eos_token_id, max_length)
 
 
 def random_batches(task: data.Task, batch_size: int, seed: int, epoch: int = 0) -> list[list[int]]:

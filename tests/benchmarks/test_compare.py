@@ -12,6 +12,7 @@ from benchmarks import compare
 from benchmarks.growth import measure_growth
 from benchmarks.ladder import RUNGS
 from benchmarks.plan import Plan
+from benchmarks.table import draw_bars
 from benchmarks.target import time_to_f1
 from benchmarks.turns import ROOT, LaneError, Worker
 from benchmarks.workload import SPLIT, Workload, prepare_base, prepare_workload, random_batches
@@ -53,13 +54,16 @@ def losses_of(plan: Plan, path: Path, kind: str = "ours", precision: str = "fp32
 def test_a_whole_comparison(tiny_base, messages_file, tmp_path, capsys):
     flags = f"--model {tiny_base} --dataset {messages_file} --batch_size 8 --batches 3 --repeats 1 --eval_rows 10"
     output = tmp_path / "report.json"
-    assert (
-        run_door(lambda: compare.run([*flags.split(), "--threads", "1", "--bf16", "yes", "--json", str(output)])) == 0
-    )
+    flags += f" --threads 1 --bf16 no --json {output}"
+    assert run_door(lambda: compare.run(flags.split())) == 0
     report = json.loads(output.read_text())
     assert report["losses_agree"] is True
     assert set(report["ratios"]) >= RATIOS
-    assert all(ratio > 0 for ratio in report["ratios"].values())
+    without = {name for name, ratio in report["ratios"].items() if ratio is None}
+    assert (
+        without == {"train_bf16", "against_grouped_bf16", "memory_bf16", "eval_bf16"} and "--bf16 no" in report["bf16"]
+    )
+    assert all(ratio > 0 for ratio in report["ratios"].values() if ratio is not None)
     assert report["ratios"]["gemm_share_fp32"] < 1
     lanes = report["lanes"]
     assert list(lanes) == ["trainer", "peft_layers", "ours", "grouped", "ours_on_grouped"]
@@ -117,6 +121,14 @@ def test_both_lanes_are_trained_until_f1_is_reached_or_the_rows_run_out(plan, wo
     for got in reached.values():
         assert got["f1"] >= 0.01 and got["steps"] % 5 == 0 or got["f1"] < 0.01 and got["steps"] == 5 * 5
         assert got["train_seconds"] > 0 and got["start_seconds"] > 0
+
+
+def test_the_bars_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install -r requirements-extras.txt")
+    lanes = {name: {"real_tokens_per_second": 10.0, "peak_memory_bytes": 1e9} for name in ("trainer", "ours")}
+    report = {"lanes": lanes, "workload": {"base": "a base"}, "machine": {"cpu": "a CPU"}}
+    draw_bars(report, str(tmp_path / "bars.svg"))
+    assert "<svg" in (tmp_path / "bars.svg").read_text()
 
 
 def test_a_lane_that_dies_is_named_with_its_last_words(plan, tmp_path):
