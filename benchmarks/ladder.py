@@ -28,11 +28,13 @@ def pieces_up_to(rung: str) -> set[str]:
 
 
 def parts_of_a_step(course: Course, plan: Plan, work: Path) -> dict[str, dict[str, float]]:
-    """For the first rung and the last: part -> seconds, in one step on the batch in the middle."""
+    """For the plain form and the fast form: part -> seconds, in one step on the batch in the middle."""
     path = work / "plan-parts.json"
     dataclasses.replace(plan, schedule=[]).save(path)
     with Worker("ladder", "fp32", path) as worker:
-        return {rung: worker.ask("parts", rung=rung, rows=course.middle().batches[0]) for rung in (FIRST, LAST)}
+        rungs = {"plain form": FIRST, "fast form": LAST}
+        rows = course.middle().batches[0]
+        return {name: worker.ask("parts", rung=rung, rows=rows) for name, rung in rungs.items()}
 
 
 def climb_ladder(course: Course, bf16: bool, plan: Plan, work: Path) -> dict[str, list[float]]:

@@ -54,15 +54,14 @@ def losses_of(plan: Plan, path: Path, kind: str = "ours", precision: str = "fp32
 def test_a_whole_comparison(tiny_base, messages_file, tmp_path, capsys):
     flags = f"--model {tiny_base} --dataset {messages_file} --batch_size 8 --batches 3 --repeats 1 --eval_rows 10"
     output = tmp_path / "report.json"
-    flags += f" --threads 1 --bf16 no --json {output}"
+    flags += f" --threads 1 --bf16 no --parts --json {output}"
     assert run_door(lambda: compare.run(flags.split())) == 0
     report = json.loads(output.read_text())
     assert report["losses_agree"] is True
     assert set(report["ratios"]) >= RATIOS
     without = {name for name, ratio in report["ratios"].items() if ratio is None}
-    assert (
-        without == {"train_bf16", "against_grouped_bf16", "memory_bf16", "eval_bf16"} and "--bf16 no" in report["bf16"]
-    )
+    assert without == {"train_bf16", "against_grouped_bf16", "memory_bf16", "eval_bf16"}
+    assert "--bf16 no" in report["bf16"]
     assert all(ratio > 0 for ratio in report["ratios"].values() if ratio is not None)
     assert report["ratios"]["gemm_share_fp32"] < 1
     lanes = report["lanes"]
@@ -75,6 +74,8 @@ def test_a_whole_comparison(tiny_base, messages_file, tmp_path, capsys):
         assert 0 < lane["import_seconds"] < lane["start_seconds"]
     assert report["predictions_differ"]["peft_layers"] == report["predictions_differ"]["ours"] == 0
     assert list(report["ladder"]) == list(RUNGS)
+    for parts in report["parts"].values():
+        assert all(parts[name] > 0 for name in ("frozen matrices", "A and B", "attention", "dropout", "GELU", "norms"))
     shown = capsys.readouterr().out
     assert "against_peft_layers" in shown and "last block pruned" in shown
     assert report["versions"]["torch"] and report["machine"]["threads"] == 1 and report["workload"]["seed"] == 42
