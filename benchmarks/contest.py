@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.plan import Plan
 from benchmarks.turns import LaneError, Worker
 
-AGREEING_STEPS = 3  # the second and third loss depend on gradients and AdamW as well
+AGREEING_STEPS = 3  # the second and third loss depend on gradients and AdamW as well; --batches is no less
 TOLERANCE = 1e-5
 
 
@@ -34,10 +34,11 @@ class Course:
     repeats: int
     eval_rows: list[int]  # none: no evaluation
 
-    def middle(self) -> "Course":
-        """The same with the one batch in the middle."""
-        at = (len(self.batches) - 1) // 2
-        return dataclasses.replace(self, batches=[self.batches[at]], tokens=[self.tokens[at]])
+    def thinned(self, count: int) -> "Course":
+        """The same with at most `count` of its batches, spread evenly; rather the one with the shorter rows."""
+        n = len(self.batches)
+        at = [int((i + 0.5) * n / count - 0.5) for i in range(count)] if count < n else range(n)
+        return dataclasses.replace(self, batches=[self.batches[i] for i in at], tokens=[self.tokens[i] for i in at])
 
     def write(self, plan: Plan, work: Path) -> Path:
         path = work / "plan.json"

@@ -33,7 +33,7 @@ def parts_of_a_step(course: Course, plan: Plan, work: Path) -> dict[str, dict[st
     dataclasses.replace(plan, schedule=[]).save(path)
     with Worker("ladder", "fp32", path) as worker:
         rungs = {"plain form": FIRST, "fast form": LAST}
-        rows = course.middle().batches[0]
+        rows = course.thinned(1).batches[0]
         return {name: worker.ask("parts", rung=rung, rows=rows) for name, rung in rungs.items()}
 
 

@@ -90,6 +90,13 @@ def test_the_probe_names_both_rates():
     assert ("does not pay" in sentence) != pays and "fp32" in sentence and "bf16" in sentence
 
 
+def test_a_thinned_course_keeps_batches_from_all_over_and_rather_the_shorter():
+    course = Course([[i] for i in range(6)], [10 * i for i in range(6)], repeats=5, eval_rows=[])
+    assert course.thinned(3).batches == [[0], [2], [4]] and course.thinned(3).tokens == [0, 20, 40]
+    assert course.thinned(1).batches == [[2]]
+    assert course.thinned(6) == course.thinned(9) == course
+
+
 def test_the_total_counts_long_batches_more_than_the_median_of_ratios_does():
     theirs, ours = result([[1.0, 9.0, 1.0], [10.0, 10.0, 10.0]]), result([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
     assert total_ratio(theirs, ours) == 11.0 / 3.0  # the 9.0 is an outlier of its batch
