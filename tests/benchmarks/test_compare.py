@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import gpt2
 from benchmarks import compare
@@ -26,6 +27,13 @@ RATIOS = {
     "train_fp32", "train_bf16", "against_grouped", "against_peft_layers", "memory", "eval_fp32", "eval_bf16", "start",
     "gemm_share_fp32",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
