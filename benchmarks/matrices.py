@@ -1,0 +1,82 @@
+"""What the frozen matrices alone cost: how much arithmetic a step needs, and how fast torch.mm does it here.
+
+Letters:  N real tokens of a batch   B its rows
+A product (N, in) x (in, out) counts 2 N in out FLOP. Per block there are four frozen matrices. Forward, each is
+multiplied once; backward, once more for the gradient of its input, never for its own. Left out is what no answer needs:
+after the attention of the last block only the B scored tokens go on, and nothing is trained below the first c_attn.
+"""
+
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SAMPLED = 4  # every so manieth block is timed: enough not to find its weights in a cache
+
+
+class Product(NamedTuple):
+    matrix: int  # c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj
+    backward: bool
+    height: int  # N or B
+    times: int
+
+
+def products_of_step(blocks: int, tokens: int, rows: int) -> list[Product]:
+    c_attn = [Product(0, False, tokens, blocks), Product(0, True, tokens, blocks - 1)]
+    others = [(matrix, backward) for matrix in (1, 2, 3) for backward in (False, True)]
+    inner = [Product(*which, tokens, blocks - 1) for which in others]
+    last = [Product(*which, rows, 1) for which in others]
+    return [product for product in c_attn + inner + last if product.times]
+
+
+def flop_of_step(shapes: list[tuple[int, int]], blocks: int, tokens: int, rows: int) -> int:
+    """`shapes` are (in, out) of a block's four matrices."""
+    return sum(p.times * 2 * p.height * shapes[p.matrix][0] * shapes[p.matrix][1]
+               for p in products_of_step(blocks, tokens, rows))  # fmt: skip
+
+
+@torch.no_grad()
+def time_products(blocks: list[list[Tensor]], tokens: int, rows: int, dtype: torch.dtype) -> dict[str, float]:
+    """{"seconds", "flop"} of a step's products through torch.mm into results that exist already.
+
+    `blocks` are the four weights (in, out) of each block. Some blocks are timed, and stand for the rest.
+    """
+    shapes = [tuple(weight.shape) for weight in blocks[0]]
+    sample = [[weight.to(dtype) for weight in block] for block in blocks[::SAMPLED]]
+    seconds = 0.0
+    for matrix, backward, height, times in products_of_step(len(blocks), tokens, rows):
+        width, result = shapes[matrix][::-1] if backward else shapes[matrix]
+        x, y = torch.randn(height, width).to(dtype), torch.empty(height, result, dtype=dtype)
+        weights = [block[matrix].t() if backward else block[matrix] for block in sample]
+        began = time.perf_counter()
+        for weight in weights:
+            torch.mm(x, weight, out=y)
+        seconds += times * (time.perf_counter() - began) / len(weights)
+    return {"seconds": seconds, "flop": flop_of_step(shapes, len(blocks), tokens, rows)}
+
+
+def bf16_pays(width: int = 768) -> tuple[bool, str]:
+    """Whether this CPU multiplies bf16 faster than fp32, and the sentence that says so with both rates."""
+    rates = {}
+    # Small first: without instructions for it bf16 is a hundred times slower, and a large product takes seconds.
+    for height in (16, 512):
+        rates = {dtype: _rate(height, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
+        if rates[torch.bfloat16] < rates[torch.float32] / 2:
+            break
+    fp32, bf16 = rates[torch.float32], rates[torch.bfloat16]
+    pays = bf16 > 1.1 * fp32
+    return pays, f"torch.mm here: fp32 {fp32 / 1e9:.1f} GFLOP/s, bf16 {bf16 / 1e9:.1f}; bf16 " + (
+        "pays" if pays else "does not pay"
+    )
+
+
+def _rate(height: int, width: int, dtype: torch.dtype) -> float:
+    x, w = torch.randn(height, width).to(dtype), torch.randn(width, 4 * width).to(dtype)
+    torch.mm(x, w)
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        torch.mm(x, w)
+        best = min(best, time.perf_counter() - began)
+    return 2 * height * width * 4 * width / best

@@ -1,0 +1,144 @@
+"""This project's lanes: as `train.py` runs, with peft's layers instead of its own, with its gains one at a time."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import data
+import gpt2
+import gpt2.fast
+import lora
+import train
+from benchmarks.ladder import pieces_up_to
+from benchmarks.lane import Lane
+from benchmarks.matrices import time_products
+from benchmarks.parts import time_parts
+from benchmarks.plan import LORA, WEIGHT_DECAY
+from gpt2.model import GPT2MLP, Conv1D
+from training import dropout
+from training.device import choose_place
+from training.evaluation import predict
+from training.optimization import build_optimizer, learning_rate_at, set_learning_rate
+
+EVAL_BATCH = train.TrainConfig().per_device_eval_batch_size
+
+
+class OwnLane(Lane):
+    """`train.py`'s own functions in `train.py`'s order. Its evaluation of the base before training is left out."""
+
+    def run(self) -> None:
+        plan = self.plan
+        self.place = choose_place("cpu", self.precision)
+        directory = gpt2.resolve_model(plan.model)
+        tokenizer = gpt2.Tokenizer.from_pretrained(directory)
+        dataset = data.load_texts(data.Source(plan.dataset), data.TextRule())
+        split = data.split_rows(dataset, **plan.split)
+        self.task = data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, plan.max_length)
+        self.build(directory)
+        self.optimizer = build_optimizer(self.model, plan.learning_rate, WEIGHT_DECAY)
+        self.scaler = self.place.grad_scaler()
+        self.ready()
+        for step, rows in enumerate(plan.schedule):
+            self.before_step(**self.desk.wait_for_step(self))
+            began = time.perf_counter()
+            loss = self.step(step, rows)
+            self.desk.tell({"seconds": time.perf_counter() - began, "loss": loss})
+        self.desk.wait_for_step(self)
+
+    def build(self, directory: Path) -> None:
+        names = {"r": "lora_r"}
+        adapter = {names.get(name, name): value for name, value in LORA.items()}
+        adapter["target_modules"] = tuple(adapter["target_modules"])
+        config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, **adapter)
+        self.model, _ = train.build_model(config, directory, self.task)
+        for part in (gpt2, lora, dropout):
+            part.use_fast(self.model)
+
+    def before_step(self) -> None:
+        """What a request for a step may ask for besides."""
+
+    def step(self, step: int, rows: list[int]) -> float:
+        plan = self.plan
+        batches = self.task.micro_batches(rows, plan.batch_size)
+        rate = learning_rate_at(step, len(plan.schedule), peak=plan.learning_rate, schedule="linear")
+        set_learning_rate(self.optimizer, rate)
+        self.model.train()
+        return train.train_step(self.model, self.optimizer, self.scaler, batches, self.place, max_grad_norm=1.0)[0]
+
+    def evaluate(self, rows: list[int]) -> dict[str, Any]:
+        began = time.perf_counter()
+        logits = predict(self.model, self.task.eval_batches(rows, EVAL_BATCH), len(rows), self.place)
+        return {"seconds": time.perf_counter() - began, "predictions": logits.argmax(-1).tolist()}
+
+    def products(self, tokens: int, rows: int) -> dict[str, float]:
+        """The products of a step with so many real tokens and rows, through torch.mm alone: {"seconds", "flop"}."""
+        blocks = [
+            [getattr(layer, "base_layer", layer).weight.data for layer in (*attention_layers(b), *mlp_layers(b))]
+            for b in self.model.transformer.h
+        ]
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return time_products(blocks, tokens, rows, dtype)
+
+
+def attention_layers(block: nn.Module) -> list[nn.Module]:
+    return [block.attn.c_attn, block.attn.c_proj]
+
+
+def mlp_layers(block: nn.Module) -> list[nn.Module]:
+    return [block.mlp.c_fc, block.mlp.c_proj]
+
+
+class PeftLayersLane(OwnLane):
+    """peft's LoRA layers, with their own dropout, on this project's fast GPT-2 and in its loop: what LoRA costs."""
+
+    def build(self, directory: Path) -> None:
+        import peft
+        from transformers.pytorch_utils import Conv1D as TransformersConv1D
+
+        torch.manual_seed(self.plan.seed)
+        self.model = gpt2.GPT2ForSequenceClassification.from_pretrained(
+            directory, id2label=self.task.dataset.id2label, pad_token_id=self.task.pad_token_id
+        )
+        for part in (gpt2, dropout):
+            part.use_fast(self.model)
+        for module in self.model.modules():
+            if type(module) is Conv1D:
+                module.__class__ = TransformersConv1D  # same attributes, same product; peft wraps no other
+        peft.inject_adapter_in_model(peft.LoraConfig(**LORA, fan_in_fan_out=True), self.model)
+        self.model.score.requires_grad_(True)
+
+
+class LadderLane(OwnLane):
+    def parts(self, rung: str, rows: list[int]) -> dict[str, float]:
+        """Seconds of each part of one step."""
+        self.before_step(rung)
+        return time_parts(lambda: self.step(0, rows))
+
+    def before_step(self, rung: str) -> None:
+        pieces = pieces_up_to(rung)
+        for part in (gpt2, lora, dropout):
+            part.use_plain(self.model)
+        if "packed" in pieces:
+            gpt2.use_fast(self.model)
+        gpt2.fast.packed_block = packed_block if "pruned" in pieces else unpruned_block
+        if "gelu" not in pieces:
+            for module in self.model.modules():
+                if type(module) is gpt2.fast.FastGPT2MLP:
+                    module.__class__ = GPT2MLP
+        for piece, part in (("lora", lora), ("dropout", dropout)):
+            if piece in pieces:
+                part.use_fast(self.model)
+
+
+packed_block = gpt2.fast.packed_block
+
+
+def unpruned_block(block: nn.Module, x: torch.Tensor, rows: Any, pooled: bool = False) -> torch.Tensor:
+    x = packed_block(block, x, rows)
+    return x[rows.last] if pooled else x
+
+
+LANES = {"ours": OwnLane, "peft_layers": PeftLayersLane, "ladder": LadderLane}
