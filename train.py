@@ -183,7 +183,8 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
     total = config.max_steps if config.max_steps > 0 else config.num_train_epochs * steps_per_epoch
     schedule = {"peak": config.learning_rate, "schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
     log = MetricsLog(run / "metrics.jsonl" if ranks.is_main else None, state.step)
-    with StopRequest() as stop, Progress(total, state.step, config.logging_steps) as progress:
+    packed = place.fast and not config.exact
+    with StopRequest() as stop, Progress(total, state.step, config.logging_steps, packed) as progress:
         for step in range(state.step, total):
             epoch, at = divmod(step, steps_per_epoch)
             state.start_clock()

@@ -15,12 +15,16 @@ class Inputs(Protocol):
 
 
 class Progress:
-    """Shows, every `every` steps, the mean loss, the rate of real tokens and how much of the work was padding."""
+    """Shows, every `every` steps, the mean loss, the rate of real tokens and the share of padding in the batches.
 
-    def __init__(self, total_steps: int, start: int, every: int):
+    `packed` says that the model leaves the padding out instead of computing it.
+    """
+
+    def __init__(self, total_steps: int, start: int, every: int, packed: bool = False):
         # tqdm's own "disable where this is no terminal" would stay silent; there we print lines instead.
         self.bar = tqdm(total=total_steps, initial=start, unit="step", disable=not sys.stderr.isatty())
         self.total_steps, self.every = total_steps, every
+        self.left_out = " left out" if packed else ""
         self._reset()
 
     def __enter__(self) -> "Progress":
@@ -40,7 +44,8 @@ class Progress:
             return
         rate = self.all_tokens / (time.perf_counter() - self.began)
         padding = 1 - self.tokens / self.positions
-        text = f"loss {sum(self.losses) / len(self.losses):.4f}, {rate:,.0f} real tokens/s, {padding:.0%} padding"
+        mean = sum(self.losses) / len(self.losses)
+        text = f"loss {mean:.4f}, {rate:,.0f} real tokens/s, {padding:.0%} padding{self.left_out}"
         if self.bar.disable:
             print(f"step {step}/{self.total_steps}: {text}", flush=True)
         else:
