@@ -31,6 +31,7 @@ def test_the_page_shows_what_the_ledger_prints(capsys):
 
 
 def test_the_page_shows_what_the_ledger_counts_in_the_sms_data(sms_file, gpt2_tokenizer_dir, capsys):
+    pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
     run(["--dataset", str(sms_file), "--tokenizer", str(gpt2_tokenizer_dir)])
     printed = capsys.readouterr().out
     (table,) = re.findall(r"```\n(an epoch.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
