@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gpt2.config import CheckpointError, GPT2Config
 from gpt2.hub import resolve_model
@@ -21,6 +22,15 @@ from gpt2.hub import resolve_model
 # OpenAI's file carries each block's causal mask and its fill value as buffers; they are constants.
 _BUFFER = re.compile(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)")
 _TIED = "lm_head.weight"
+
+
+class _NoInit(TorchFunctionMode):
+    """Leaves out torch.nn.init: on the meta device there is nothing to fill, and its normal_ imports torch.compile."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return (args or tuple(kwargs.values()))[0]  # the tensor, as it is
+        return function(*args, **(kwargs or {}))
 
 
 class PretrainedModel(nn.Module):
@@ -40,7 +50,7 @@ class PretrainedModel(nn.Module):
         """
         directory = resolve_model(name_or_path)
         config = read_config(directory).replace(**changes)
-        with torch.device("meta"):
+        with torch.device("meta"), _NoInit():
             model = cls(config)
         wanted = dict(model.named_parameters())
         tensors = _read_tensors(directory / "model.safetensors", wanted, dtype)
@@ -111,14 +121,19 @@ def _read_tensors(path: Path, wanted: dict[str, Tensor], dtype: torch.dtype) -> 
                     raise CheckpointError(
                         f"{path}: {_TIED} differs from wte.weight; a GPT-2 with an untied head is not supported"
                     )
-            # One tensor at a time, copied out of the file's memory map: no second copy of the whole model.
-            tensors = {target: file.get_tensor(source).to(dtype, copy=True) for source, target in names.items()}
+        tensors = {target: _read_tensor(path, source, dtype) for source, target in names.items()}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():  # isfinite of a tensor makes three of its size
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; take another copy of the weights")
     return tensors
+
+
+def _read_tensor(path: Path, name: str, dtype: torch.dtype) -> Tensor:
+    """A copy. The file is opened anew each time: its memory map keeps every page that was read, a second model."""
+    with safe_open(str(path), framework="pt") as file:
+        return file.get_tensor(name).to(dtype, copy=True)
 
 
 def _match_names(path: Path, found: set[str], wanted: set[str]) -> dict[str, str]:

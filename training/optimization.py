@@ -3,6 +3,7 @@
 Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
 """
 
+import inspect
 import math
 
 import torch
@@ -11,6 +12,14 @@ from torch import nn
 from training.errors import UsageError
 
 SCHEDULES = ("linear", "cosine", "constant")
+
+
+class EagerAdamW(torch.optim.AdamW):
+    """torch's AdamW without what torch.compile has wrapped around it: importing that costs seconds, and is not used."""
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -26,9 +35,7 @@ def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float)
     if not decay and not plain:
         raise UsageError("nothing to train: all parameters are frozen")
     device = (decay + plain)[0].device.type
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=learning_rate, fused=device in ("cpu", "cuda", "mps")
-    )
+    return EagerAdamW([g for g in groups if g["params"]], lr=learning_rate, fused=device in ("cpu", "cuda", "mps"))
 
 
 def learning_rate_at(step: int, total: int, *, peak: float, schedule: str, warmup_steps: float = 0) -> float:
