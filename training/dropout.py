@@ -6,6 +6,8 @@ by one draw from torch's global generator a call, so `torch.manual_seed` fixes t
 torch's random state resumes to the bit. The backward pass draws the same lanes again from the same seed.
 """
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,9 @@ def dropped(x: Tensor, k: int, seed: int) -> Tensor:
         limit = (k - LANE // 2) * LANE - 1
         keep_above(limit, words[:half], bits[:half], kept[:half])
         keep_above(limit, words[: n - half].bitwise_left_shift_(16), bits[half:], kept[half:])
+    elif x.element_size() == 2:
+        lanes, bits, kept = (t.view(-1).view(torch.int16) for t in (words, x, out))
+        keep_above(k - LANE // 2 - 1, lanes[:n], bits, kept)
     else:
         lanes = words.view(torch.int16)[:n].view(x.shape)
         torch.where(lanes >= k - LANE // 2, x, torch.zeros((), dtype=x.dtype), out=out)
@@ -61,30 +66,26 @@ def dropped(x: Tensor, k: int, seed: int) -> Tensor:
 
 
 def keep_above(limit: int, lanes: Tensor, bits: Tensor, out: Tensor) -> None:
-    """`out` = `bits` where `lanes` > `limit`, else 0; all are int32 of one shape."""
-    if _has_threshold():
+    """`out` = `bits` where `lanes` > `limit`, else 0; all are int32, or all int16, of one shape."""
+    if _has_threshold(bits.dtype):
         torch.ops.aten.threshold_backward.grad_input(bits, lanes, limit, grad_input=out)
     else:
         torch.where(lanes > limit, bits, torch.zeros((), dtype=bits.dtype), out=out)
 
 
-def _has_threshold() -> bool:
+@functools.cache
+def _has_threshold(dtype: torch.dtype) -> bool:
     """Whether torch's own inner step of relu's backward does this on whole numbers: one pass, and no mask of bools."""
-    global _threshold_works
-    if _threshold_works is None:
-        limit = -7 * LANE - 1
-        lanes = torch.tensor([-(2**31), limit, limit + 1, 2**31 - 1], dtype=torch.int32).repeat(8)
-        bits = torch.arange(-16, 16, dtype=torch.int32)
-        out = torch.empty_like(bits)
-        try:
-            torch.ops.aten.threshold_backward.grad_input(bits, lanes, limit, grad_input=out)
-            _threshold_works = torch.equal(out, torch.where(lanes > limit, bits, 0))
-        except (RuntimeError, AttributeError):
-            _threshold_works = False
-    return _threshold_works
-
-
-_threshold_works: bool | None = None
+    lowest, highest = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    limit = lowest // 9
+    lanes = torch.tensor([lowest, limit, limit + 1, highest], dtype=dtype).repeat(8)
+    bits = torch.arange(-16, 16, dtype=dtype)
+    out = torch.empty_like(bits)
+    try:
+        torch.ops.aten.threshold_backward.grad_input(bits, lanes, limit, grad_input=out)
+    except (RuntimeError, AttributeError):
+        return False
+    return torch.equal(out, torch.where(lanes > limit, bits, 0))
 
 
 def use_fast(model: nn.Module) -> None:

@@ -95,11 +95,16 @@ def test_a_p_that_rounds_to_0_or_1_is_left_to_torch(p):
     assert torch.equal(y, nn.Dropout(p)(x))
 
 
-def test_without_torchs_inner_step_the_same_masks_come_out(monkeypatch):
-    assert dropout._has_threshold()
-    y = ones_dropped(0.1, n=10_001)
-    monkeypatch.setattr(dropout, "_threshold_works", False)
-    assert torch.equal(ones_dropped(0.1, n=10_001), y)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_without_torchs_inner_step_the_same_masks_come_out(monkeypatch, dtype):
+    def masks():
+        return dropout.dropped(torch.ones(10_001, dtype=dtype), 6554, 3)
+
+    assert dropout._has_threshold(torch.int32) and dropout._has_threshold(torch.int16)
+    y = masks()
+    assert (y == 0).float().mean().item() == pytest.approx(0.1, abs=0.015) and y.dtype == dtype
+    monkeypatch.setattr(dropout, "_has_threshold", lambda dtype: False)
+    assert torch.equal(masks(), y)
 
 
 def test_a_broken_inner_step_is_noticed(monkeypatch):
@@ -108,9 +113,8 @@ def test_a_broken_inner_step_is_noticed(monkeypatch):
         def grad_input(bits, lanes, limit, grad_input):
             grad_input.copy_(bits)
 
-    monkeypatch.setattr(dropout, "_threshold_works", None)
     monkeypatch.setattr(torch.ops.aten, "threshold_backward", Broken)
-    assert not dropout._has_threshold()
+    assert not dropout._has_threshold.__wrapped__(torch.int32)
 
 
 def test_putting_it_in_changes_dropout_alone_and_can_be_undone():
