@@ -2,7 +2,7 @@
 
 from gpt2.checkpoint import fingerprint, read_config
 from gpt2.config import CheckpointError, GPT2Config
-from gpt2.fast import use_fast, use_plain
+from gpt2.fast import hold_frozen, use_fast, use_plain
 from gpt2.hub import resolve_model
 from gpt2.model import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 from gpt2.tokenizer import Tokenizer
@@ -15,6 +15,7 @@ __all__ = [
     "GPT2Model",
     "Tokenizer",
     "fingerprint",
+    "hold_frozen",
     "read_config",
     "resolve_model",
     "use_fast",

@@ -4,7 +4,8 @@
 * In the last block, everything after the keys and values is computed for the scored tokens alone.
 * GELU costs a sigmoid instead of a tanh, and keeps its slope alone for the backward pass.
 
-`use_fast(model)` puts it in, `use_plain(model)` takes it out. Letters as in model.py, and N real tokens of a batch.
+`use_fast(model)` puts it in, `use_plain(model)` takes it out; `hold_frozen` is for runs in bf16. Letters as in
+model.py, and N real tokens of a batch.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gpt2.model import GPT2MLP, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
+from gpt2.model import GPT2MLP, Conv1D, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
 from gpt2.packed_attention import PackedRows, packed_attention
 
 
@@ -36,9 +37,11 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         rows = PackedRows.of(lengths, input_ids.shape[1], self.config.n_head)
         x = body.drop(body.wte(input_ids.reshape(-1)[rows.tokens]) + body.wpe(rows.positions))  # (N, D)
         for block in body.h[:-1]:
-            x = packed_block(block, x, rows)
-        x = packed_block(body.h[-1], x, rows, pooled=True)  # (B, D)
-        logits = self.score(body.ln_f(x))[rows.order.argsort()]  # (B, C), in the order of the batch again
+            x = body.through(packed_block, block, x, rows)
+        x = body.through(packed_block, body.h[-1], x, rows, True)  # (B, D)
+        with torch.autocast(x.device.type, enabled=False):  # B rows cost nothing: norm and score keep their precision
+            logits = self.score(body.ln_f(x.to(body.ln_f.weight.dtype)))
+        logits = logits[rows.order.argsort()]  # (B, C), in the order of the batch again
         loss = None if labels is None else F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
         return GPT2Output(loss=loss, logits=logits)
 
@@ -110,3 +113,14 @@ def use_plain(model: nn.Module) -> None:
         module.__class__ = _PLAIN.get(type(module), type(module))
         if isinstance(module, GPT2Attention) and "attn_dropout" in module._modules:
             del module.attn_dropout
+
+
+def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the matrices and embeddings that do not train in `dtype`, once, instead of casting them at each use.
+
+    The embeddings' dtype is then that of the activations, and autocast to `dtype` does the rest. It rounds the weights:
+    a base that is to be merged or saved is loaded anew.
+    """
+    for module in model.modules():
+        if isinstance(module, Conv1D | nn.Embedding) and not any(p.requires_grad for p in module.parameters()):
+            module.to(dtype)

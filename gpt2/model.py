@@ -8,11 +8,14 @@ Letters in the shapes:  B rows   T positions   D n_embd   H heads   V vocabulary
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gpt2.checkpoint import PretrainedModel
 from gpt2.config import CheckpointError, GPT2Config
@@ -112,6 +115,7 @@ class GPT2Model(PretrainedModel):
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(GPT2Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.gradient_checkpointing = False
         self.apply(self.init_weights)
 
     def forward(
@@ -128,8 +132,14 @@ class GPT2Model(PretrainedModel):
         x = self.drop(self.wte(input_ids) + self.wpe(position_ids))  # (B, T, D)
         mask = attention_bias(attention_mask)
         for block in self.h:
-            x = block(x, mask)
+            x = self.through(block, x, mask)
         return GPT2Output(last_hidden_state=self.ln_f(x))
+
+    def through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """block(*inputs); with `gradient_checkpointing` the backward pass computes it again, with the same dropout."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def init_weights(self, module: nn.Module) -> None:
         """GPT-2's initialisation: N(0, 0.02), the layers that write into the residual stream smaller with depth."""

@@ -13,14 +13,15 @@ from lora.layer import LoraLayer
 
 
 class FastLoraLayer(LoraLayer):
-    """A LoraLayer whose forward is fused where all is of one dtype; in other cases it is LoraLayer's own."""
+    """A LoraLayer whose forward is fused where all is of one dtype, or autocast makes it so; else it is LoraLayer's."""
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
         names = [name for name in self.active_adapters if name in self.lora_A and name not in self.merged_adapters]
         dtypes = {x.dtype, self.base_layer.weight.dtype} | {self.lora_A[name].weight.dtype for name in names}
-        if len(dtypes) > 1 or not names or torch.is_autocast_enabled(x.device.type):
+        if not names or (len(dtypes) > 1 and not torch.is_autocast_enabled(x.device.type)):
             return super().forward(x)
         h = self.base_layer(x)
+        x = x.to(h.dtype)
         for name in names:
             dropped = self.lora_dropout[name](x)
             h = _AddUpdate.apply(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
@@ -30,6 +31,8 @@ class FastLoraLayer(LoraLayer):
 class _AddUpdate(torch.autograd.Function):
     """h + scaling * B A x, written into `h`, which the caller must have made and must not use afterwards.
 
+    All is multiplied in the dtype of `h` and `x`; where A and B have another, autograd casts their gradients to it.
+
     Not marked as dirty: `h` is a view of the frozen layer's product, and for views autograd would copy its gradient.
     The version counter still moves, so a layer that needs its own output for its gradient gets an error, not a lie.
     """
@@ -37,7 +40,8 @@ class _AddUpdate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (N, in)
-        u, Bt = A @ rows.T, B.T.contiguous()  # (r, N), (r, out)
+        A, Bt = A.to(h.dtype), B.T.to(h.dtype).contiguous()  # (r, in), (r, out)
+        u = A @ rows.T  # (r, N)
         h.view(-1, h.shape[-1]).addmm_(u.T, Bt, alpha=scaling)
         ctx.save_for_backward(rows, u, A, Bt)
         ctx.scaling, ctx.shape = scaling, x.shape
