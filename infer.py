@@ -106,7 +106,6 @@ def load_classifier(
     local cache. Raises ValueErrors that say what does not fit; never downloads because a file names something.
     """
     directory = product_directory(Path(adapter))
-    place = choose_place(device, precision)
     record = TaskRecord.load(directory)
     is_adapter = (directory / "adapter_config.json").is_file()
     if is_adapter:
@@ -116,9 +115,13 @@ def load_classifier(
     else:
         network, home = gpt2.GPT2ForSequenceClassification.from_pretrained(directory), directory
         base = contextlib.nullcontext
-    network.to(place.device)
-    for room in (gpt2, lora) if place.fast else ():
-        room.use_fast(network)
+    place = choose_place(device, precision, network.config.n_embd)
+    network.requires_grad_(False).to(place.device)
+    if place.fast:
+        for room in (gpt2, lora):
+            room.use_fast(network)
+        if place.precision == "bf16":
+            gpt2.hold_frozen(network, torch.bfloat16)
     names = record.label_names if record else network.config.label_names()
     if len(names) != network.config.num_labels:
         raise lora.AdapterError(
@@ -175,16 +178,18 @@ def places_of(name: str) -> Iterator[Path]:
 def main(config: InferConfig) -> None:
     if config.adapter is None:
         raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
+    if config.save_merged:  # always from the weights as they are stored: --precision rounds them for answering
+        save_merged(load_classifier(config.adapter, config.model, "cpu", "fp32"), Path(config.save_merged))
+        if not (config.texts or config.input or config.sample):
+            return
     classifier = load_classifier(config.adapter, config.model, config.device, config.precision)
-    if config.save_merged:
-        save_merged(classifier, Path(config.save_merged))
     if config.sample:
         show_sample(classifier, config)
     elif config.texts not in ((), ("-",)) and not config.output:
         width = max(map(len, classifier.label_names))
         for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
             print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
-    elif config.input or config.texts or not config.save_merged:
+    else:
         predict_stream(classifier, config)
     if classifier.counts["cut"]:
         cut, most = classifier.counts["cut"], classifier.max_length

@@ -87,6 +87,7 @@ class TrainConfig:
     logging_steps: int = option(10, "report every so many steps", group="files")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
+    gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
     exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
 
     def __post_init__(self) -> None:
@@ -102,26 +103,30 @@ class TrainConfig:
 def main(config: TrainConfig) -> dict[str, Any]:
     """One run from start to finish; returns what results.json holds."""
     # 1. Where to compute.
-    place = choose_place(config.device, "fp32" if config.exact else config.precision)
+    directory = gpt2.resolve_model(locate(config.model))
+    shape = gpt2.read_config(directory)
+    place = choose_place(config.device, "fp32" if config.exact else config.precision, shape.n_embd)
     print(place)
     if config.exact:
         check_exact(place.precision, place.ranks.size)
         print(MEANING)
     # 2. What to learn from.
-    directory = gpt2.resolve_model(locate(config.model))
     tokenizer = gpt2.Tokenizer.from_pretrained(directory)
     source = data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
     dataset = data.load_texts(source, data.TextRule(config.strip))
     how = {"kind": config.split, "test_size": config.test_size, "val_size": config.val_size, "seed": config.split_seed}
-    positions = gpt2.read_config(directory).n_positions
-    max_length = min(config.max_length or positions, positions)
+    max_length = min(config.max_length or shape.n_positions, shape.n_positions)
     task = data.prepare_task(dataset, data.split_rows(dataset, **how), tokenizer, tokenizer.eos_token_id, max_length)
     print(task.describe())
     # 3. The frozen model, and LoRA on it.
     model, fingerprint = build_model(config, directory, task)
     model.to(place.device)
-    for part in (gpt2, lora, dropout) if place.fast and not config.exact else ():
-        part.use_fast(model)
+    model.transformer.gradient_checkpointing = config.gradient_checkpointing
+    if place.fast and not config.exact:
+        for part in (gpt2, lora, dropout):
+            part.use_fast(model)
+        if place.precision == "bf16" and config.train == "lora":  # else frozen weights are saved with the trained ones
+            gpt2.hold_frozen(model, torch.bfloat16)
     lora.print_trainable_parameters(model)
     record = TaskRecord(
         label_names=dataset.label_names, max_length=max_length, text_rule={"strip": config.strip}, split=how,
@@ -198,7 +203,6 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
             model.train()
             loss, grad_norm, stepped = train_step(parallel, optimizer, scaler, batches, place, config.max_grad_norm)
             state.finish_step(stepped, len(rows), task.tokens(rows))
-
             log.write(step=state.step, loss=loss, learning_rate=rate, grad_norm=grad_norm)
             progress.step(state.step, loss, batches, task.tokens(rows))
             is_best, last, end_of_epoch = False, state.step == total, at + 1 == steps_per_epoch
@@ -285,8 +289,7 @@ def read_settings(argv: list[str]) -> TrainConfig:
     if flags.get("resume_from_checkpoint"):
         run = run_of(Path(flags["resume_from_checkpoint"]))
         return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
-    preset = read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets")
-    return TrainConfig(**(preset | flags))
+    return TrainConfig(**(read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets") | flags))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 
 from training.distributed import Ranks, current_ranks
 from training.errors import UsageError
+from training.probe import cheaper_precision
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -45,8 +46,11 @@ class Place:
         return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}{shared}"
 
 
-def choose_place(device: str = "auto", precision: str = "auto") -> Place:
-    """Turn the two flags into a Place; raises UsageError for what this machine does not have."""
+def choose_place(device: str = "auto", precision: str = "auto", width: int | None = None) -> Place:
+    """Turn the two flags into a Place; raises UsageError for what this machine does not have.
+
+    `width` is the model's n_embd: with it, `auto` on a CPU measures whether bf16 pays there.
+    """
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = "cuda" if has["cuda"] else "mps" if has["mps"] else "cpu"
@@ -57,12 +61,16 @@ def choose_place(device: str = "auto", precision: str = "auto") -> Place:
         )
     else:
         why = f"--device {device}"
+    ranks = current_ranks(device)
     bf16_gpu = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "auto":
+    if precision == "auto" and device == "cpu" and width is not None:
+        precision, rates = ranks.everyone(cheaper_precision(width))[0]  # one answer for all
+        why += f", {rates}"
+    elif precision == "auto":
         precision = "bf16" if bf16_gpu else "fp32"
         why += ", the GPU multiplies bf16 natively" if bf16_gpu else ", fp32 is the safe choice there"
     elif precision == "bf16" and device == "cuda" and not bf16_gpu:
         raise UsageError("--precision bf16: this GPU only emulates it; use fp16 or fp32")
     else:
         why += f", --precision {precision}"
-    return Place(torch.device(device), precision, why, current_ranks(device))
+    return Place(torch.device(device), precision, why, ranks)
