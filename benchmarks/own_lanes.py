@@ -56,6 +56,8 @@ class OwnLane(Lane):
         self.model, _ = train.build_model(config, directory, self.task)
         for part in (gpt2, lora, dropout):
             part.use_fast(self.model)
+        if self.precision == "bf16":
+            gpt2.hold_frozen(self.model, torch.bfloat16)
 
     def before_step(self) -> None:
         """What a request for a step may ask for besides."""
