@@ -84,7 +84,7 @@ FAULTS = [
           "decay", "AdamW(model.parameters(), weight_decay=...)"),
     Fault("A and B do not decay", OPTIMIZER, 'name.endswith("bias")', 'name.endswith("bias") or "lora_" in name',
           "LoRA is taken for a regulariser already"),
-    Fault("Adam for AdamW", OPTIMIZER, "torch.optim.AdamW(", "torch.optim.Adam(", "it has a weight_decay too"),
+    Fault("Adam for AdamW", OPTIMIZER, "EagerAdamW(", "torch.optim.Adam(", "it has a weight_decay too"),
     Fault("clip before unscale", STEP, "scaler.unscale_(optimizer)", "pass", "scaler.step() unscales by itself, later"),
     Fault("clipping forgotten", "training.optimization:clip_gradients", "max_norm if max_norm > 0 else math.inf",
           "math.inf", "Trainer clips to 1.0 without being asked"),
