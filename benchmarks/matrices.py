@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from training.probe import matrix_rates
+
 SAMPLED = 4  # every so manieth block is timed: enough not to find its weights in a cache
 
 
@@ -57,26 +59,12 @@ def time_products(blocks: list[list[Tensor]], tokens: int, rows: int, dtype: tor
 
 
 def bf16_pays(width: int = 768) -> tuple[bool, str]:
-    """Whether this CPU multiplies bf16 faster than fp32, and the sentence that says so with both rates."""
-    rates = {}
-    # Small first: without instructions for it bf16 is a hundred times slower, and a large product takes seconds.
-    for height in (16, 512):
-        rates = {dtype: _rate(height, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
-        if rates[torch.bfloat16] < rates[torch.float32] / 2:
-            break
-    fp32, bf16 = rates[torch.float32], rates[torch.bfloat16]
+    """Whether this CPU multiplies bf16 faster than fp32, and the sentence that says so with both rates.
+
+    The lanes in bf16 run from a lower threshold than `--precision auto` has: what hardly pays is worth seeing too.
+    """
+    fp32, bf16 = matrix_rates(width)
     pays = bf16 > 1.1 * fp32
     return pays, f"torch.mm here: fp32 {fp32 / 1e9:.1f} GFLOP/s, bf16 {bf16 / 1e9:.1f}; bf16 " + (
         "pays" if pays else "does not pay"
     )
-
-
-def _rate(height: int, width: int, dtype: torch.dtype) -> float:
-    x, w = torch.randn(height, width).to(dtype), torch.randn(width, 4 * width).to(dtype)
-    torch.mm(x, w)
-    best = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        torch.mm(x, w)
-        best = min(best, time.perf_counter() - began)
-    return 2 * height * width * 4 * width / best
