@@ -15,8 +15,8 @@ RUNGS = {
     "no padding": ("packed",),
     "last block pruned": ("pruned",),
     "LoRA fused": ("lora",),
-    "dropout from wide words": ("dropout",),
-    "GELU from a sigmoid": ("gelu",),
+    "dropout by its gaps": ("dropout",),
+    "GELU in one pass": ("gelu",),
 }
 FIRST, *_, LAST = RUNGS
 BF16 = "bf16"  # a rung where it pays; a lane of its own, because its weights are its own

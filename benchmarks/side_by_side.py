@@ -132,7 +132,7 @@ def train_theirs(base: Path, task: data.Task, config: train.TrainConfig, device:
         model.transformer.requires_grad_(False)
     record.watch(model)
     rows = [
-        {"input_ids": task.ids[i], "attention_mask": [1] * len(task.ids[i]), "labels": task.dataset.labels[i]}
+        {"input_ids": list(task.ids[i]), "attention_mask": [1] * len(task.ids[i]), "labels": task.dataset.labels[i]}
         for i in task.split.train
     ]
     same = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "seed")

@@ -1,6 +1,7 @@
 """Texts into batches of tensors: token ids, right padding, and an order of rows that depends on nothing hidden."""
 
 import functools
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100  # the label that torch's cross_entropy leaves out
+_AT_ONCE = 1000  # texts: until they are cut down to ids, the tokenizer's encodings take kilobytes a text
 
 
 class Encoder(Protocol):
@@ -38,11 +40,14 @@ class Batch:
         return Batch(self.input_ids.to(device), self.attention_mask.to(device), labels)
 
 
-def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
+def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[array], int]:
     """Token ids of each text, cut to `max_length`, and how many texts were cut."""
-    ids = tokenizer.encode_batch(texts)
-    cut = sum(len(row) > max_length for row in ids)
-    return [row[:max_length] for row in ids], cut
+    ids, cut = [], 0
+    for start in range(0, len(texts), _AT_ONCE):
+        for row in tokenizer.encode_batch(texts[start : start + _AT_ONCE]):
+            cut += len(row) > max_length
+            ids.append(array("i", row[:max_length]))  # 4 bytes an id; a list of Python's numbers takes 36
+    return ids, cut
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,7 +56,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(torch.randperm(n, generator=torch.Generator().manual_seed(seed + epoch)).tolist())
 
 
-def collate(ids: Sequence[list[int]], pad_token_id: int, labels: Sequence[int] | None = None) -> Batch:
+def collate(ids: Sequence[Sequence[int]], pad_token_id: int, labels: Sequence[int] | None = None) -> Batch:
     """Rows padded on the right to the longest: `[[5, 6], [7]]` -> ids `[[5, 6], [7, pad]]`, mask `[[1, 1], [1, 0]]`."""
     width = max(len(row) for row in ids)
     input_ids = torch.full((len(ids), width), pad_token_id, dtype=torch.long)
@@ -62,7 +67,7 @@ def collate(ids: Sequence[list[int]], pad_token_id: int, labels: Sequence[int] |
     return Batch(input_ids, attention_mask, None if labels is None else torch.tensor(labels, dtype=torch.long))
 
 
-def by_length(ids: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+def by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
     """Row numbers in batches of similar length, the longest first: little padding; too little memory shows at once."""
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
     for start in range(0, len(order), batch_size):

@@ -1,5 +1,6 @@
 """A task ready for a loop: rows read, divided and tokenised once, and batches of them on demand."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from data.splits import Split, count_seen
 class Task:
     dataset: TextDataset
     split: Split
-    ids: list[list[int]]  # token ids of every row
+    ids: list[array]  # token ids of every row
     max_length: int
     cut: int  # rows that were longer
     seen: int  # test rows that stand word for word in the training part

@@ -1,91 +1,72 @@
-"""Dropout that is no bottleneck: one cheap random word decides about four elements, and no mask is kept.
+"""Dropout that is no bottleneck: it draws where the next dropped element stands instead of asking every element.
 
-torch draws a float per element, one after the other; at GPT-2's shape that costs as much as the attention does. Here
-a generator (numpy's SFC64) gives 64 random bits at a time, cut into 16-bit lanes, one lane an element. It is seeded
-by one draw from torch's global generator a call, so `torch.manual_seed` fixes the masks and a checkpoint that stores
-torch's random state resumes to the bit. The backward pass draws the same lanes again from the same seed.
+torch draws a number per element, one after the other; at GPT-2's shape that costs as much as the attention does. But
+between two elements that independent draws would drop lies a geometrically distributed gap, and gaps can be drawn
+directly: at p = 0.1 a tenth of the random numbers, and a tenth of the elements touched.
+
+The random words come from numpy's SFC64, seeded by one draw a call from torch's global generator: `torch.manual_seed`
+fixes the masks, and a checkpoint that stores torch's random state resumes to the bit.
 """
 
-import functools
+import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-LANE = 1 << 16
-
 
 class FastDropout(nn.Dropout):
-    """nn.Dropout with other draws from the same distribution. p is rounded to k/65536; the scale fits that k exactly.
-
-    Where it is not written for (another device than the CPU, p that rounds to 0 or 1) it is nn.Dropout.
-    """
+    """nn.Dropout with other draws from the same distribution; where it is not written for, it is nn.Dropout."""
 
     def forward(self, x: Tensor) -> Tensor:  # any shape -> the same
-        k = round(self.p * LANE)
         if not self.training or self.p == 0.0:
             return x
-        if x.device.type != "cpu" or not 0 < k < LANE:
+        if x.device.type != "cpu" or self.p == 1.0:
             return super().forward(x)
-        return _Dropout.apply(x, k, torch.randint(2**63 - 1, ()).item())
+        return _Dropout.apply(x, self.p, torch.randint(2**63 - 1, ()).item())
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, k: int, seed: int) -> Tensor:
-        ctx.k, ctx.seed = k, seed
-        return dropped(x, k, seed)
+    def forward(ctx, x: Tensor, p: float, seed: int) -> Tensor:
+        at = dropped_positions(x.numel(), p, seed)
+        ctx.save_for_backward(at)
+        ctx.scale = 1 / (1 - p)
+        return _scaled_but_zero(x, ctx.scale, at)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        return dropped(grad, ctx.k, ctx.seed), None, None
+        (at,) = ctx.saved_tensors
+        return _scaled_but_zero(grad, ctx.scale, at), None, None
 
 
-def dropped(x: Tensor, k: int, seed: int) -> Tensor:
-    """A new tensor: each element of `x` is 0 with probability k/65536, else divided by 1 - k/65536."""
-    x = x.contiguous()
-    n = x.numel()
-    words = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-n // 4)).view(np.int32))
-    out = torch.empty_like(x)
-    if x.dtype == torch.float32:
-        # Two lanes a word: the high one for the first half of the elements, the low one, moved up, for the second.
-        # What stands below the lane compared cannot change the verdict: the limit is a whole lane.
-        half, bits, kept = -(-n // 2), x.view(-1).view(torch.int32), out.view(-1).view(torch.int32)
-        limit = (k - LANE // 2) * LANE - 1
-        keep_above(limit, words[:half], bits[:half], kept[:half])
-        keep_above(limit, words[: n - half].bitwise_left_shift_(16), bits[half:], kept[half:])
-    elif x.element_size() == 2:
-        lanes, bits, kept = (t.view(-1).view(torch.int16) for t in (words, x, out))
-        keep_above(k - LANE // 2 - 1, lanes[:n], bits, kept)
-    else:
-        lanes = words.view(torch.int16)[:n].view(x.shape)
-        torch.where(lanes >= k - LANE // 2, x, torch.zeros((), dtype=x.dtype), out=out)
-    return out.mul_(LANE / (LANE - k))
+def _scaled_but_zero(x: Tensor, scale: float, at: Tensor) -> Tensor:
+    out = x.contiguous() * scale
+    out.view(-1).index_fill_(0, at, 0.0)
+    return out
 
 
-def keep_above(limit: int, lanes: Tensor, bits: Tensor, out: Tensor) -> None:
-    """`out` = `bits` where `lanes` > `limit`, else 0; all are int32, or all int16, of one shape."""
-    if _has_threshold(bits.dtype):
-        torch.ops.aten.threshold_backward.grad_input(bits, lanes, limit, grad_input=out)
-    else:
-        torch.where(lanes > limit, bits, torch.zeros((), dtype=bits.dtype), out=out)
+def dropped_positions(n: int, p: float, seed: int) -> Tensor:
+    """Which of n elements are dropped, each with probability p, independently: ascending indices, int64.
 
-
-@functools.cache
-def _has_threshold(dtype: torch.dtype) -> bool:
-    """Whether torch's own inner step of relu's backward does this on whole numbers: one pass, and no mask of bools."""
-    lowest, highest = torch.iinfo(dtype).min, torch.iinfo(dtype).max
-    limit = lowest // 9
-    lanes = torch.tensor([lowest, limit, limit + 1, highest], dtype=dtype).repeat(8)
-    bits = torch.arange(-16, 16, dtype=dtype)
-    out = torch.empty_like(bits)
-    try:
-        torch.ops.aten.threshold_backward.grad_input(bits, lanes, limit, grad_input=out)
-    except (RuntimeError, AttributeError):
-        return False
-    return torch.equal(out, torch.where(lanes > limit, bits, 0))
+    For u uniform in (0, 1], floor(log u / log(1 - p)) + 1 is k with probability (1 - p)^(k - 1) p (Devroye 1986,
+    chapter X.2): the distance from one dropped element to the next. u has 24 bits, all that float32 holds there.
+    """
+    generator = np.random.SFC64(seed)
+    found, last = [], -1
+    while not found or last < n - 1:
+        expected = (n - 1 - last) * p
+        count = int(expected + 4 * math.sqrt(expected)) + 8  # a second round is rare
+        words = torch.from_numpy(generator.random_raw(-(-count // 2)).view(np.int32))
+        u = words.bitwise_and_((1 << 24) - 1).to(torch.float32).add_(1).mul_(2.0**-24)
+        gaps = u.log_().mul_(1 / math.log1p(-p)).to(torch.int64).add_(1)
+        gaps[0] += last
+        found.append(gaps.cumsum_(0))
+        last = int(gaps[-1])
+    at = torch.cat(found) if len(found) > 1 else found[0]
+    return at[: int(torch.searchsorted(at, n))]
 
 
 def use_fast(model: nn.Module) -> None:
