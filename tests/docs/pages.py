@@ -8,7 +8,7 @@ A mark is a comment on the lines right above a fence. The pages use these:
     <!-- exits with: 3 -->        a bash block whose last command must fail so
     <!-- measured -->             above an output: its numbers belong to one machine, its words do not
     <!-- illustration -->         a ```text block that is nothing's output
-    <!-- cited: 85, 91 -->        anywhere on a page: numbers of others, which nothing on the page prints
+    <!-- cited: 85, 91 -->        anywhere on a page: numbers that come from elsewhere (others' own, a rule's bound)
 """
 
 import functools

@@ -31,7 +31,8 @@ def test_commands_print_what_the_page_shows(page):
     with tempfile.TemporaryDirectory() as directory:
         copy_tree(Path(directory))
         complaints = run_bash(page, Path(directory))
-    assert not complaints, "\n\n".join(complaints)
+    if complaints:
+        pytest.fail("\n\n".join(complaints), pytrace=False)
 
 
 def mentioned(page: Page) -> list[str]:

@@ -18,7 +18,7 @@ def test_the_notebook_runs_from_top_to_bottom(directory: Path):
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     where = {"metadata": {"path": str(directory)}}
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "the same to the bit: True" in printed
     assert printed.endswith("the model made from the two files gives the same bits\n")

@@ -28,17 +28,20 @@ def with_python() -> list:
 @pytest.mark.parametrize("page", with_python())
 def test_python_blocks_print_what_the_page_shows(page):
     complaints = run_python(page)
-    assert not complaints, "\n\n".join(complaints)
+    if complaints:
+        pytest.fail("\n\n".join(complaints), pytrace=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_and_pictures_are_there(page):
-    assert not broken_links(page)
+    broken = broken_links(page)
+    assert not broken, broken
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name)
 def test_numbers_in_prose_are_printed_on_the_page_or_cited(page):
-    assert not unprinted(page), "print them on the page, or say that they are others' with <!-- cited: ... -->"
+    missing = unprinted(page)
+    assert not missing, f"{missing}: print them on the page, or say that they come from elsewhere: <!-- cited: ... -->"
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name)
