@@ -23,7 +23,7 @@ def test_lora_needs_two_thirds_of_the_arithmetic_of_full_fine_tuning_and_0_65_pe
 def test_the_page_shows_what_the_ledger_prints(capsys):
     run([])
     printed = capsys.readouterr().out
-    shown = re.findall(r"```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    shown = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     tables = [block.strip() for block in shown if block.startswith(("GFLOP per token", "fp32"))]
     assert len(tables) == 2
     for table in tables:
@@ -34,7 +34,7 @@ def test_the_page_shows_what_the_ledger_counts_in_the_sms_data(sms_file, gpt2_to
     pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
     run(["--dataset", str(sms_file), "--tokenizer", str(gpt2_tokenizer_dir)])
     printed = capsys.readouterr().out
-    (table,) = re.findall(r"```\n(an epoch.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (table,) = re.findall(r"```text\n(an epoch.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert table in printed
 
 

@@ -1,0 +1,84 @@
+"""The commands of README and the course, in a copy of the tree; of those not run, that their flags are right."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import infer
+import train
+from tests.docs.pages import ROOT, Page, pages
+from tests.docs.running import copy_tree, run_bash
+from training.errors import UsageError
+from training.settings import parse
+
+PAGES = [page for page in pages() if page.path.suffix == ".md"]
+COMMANDED = [page for page in PAGES if any(block.language == "bash" and block.runs for block in page.blocks)]
+
+
+def name(page: Page) -> str:
+    return str(page.path.relative_to(ROOT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", COMMANDED, ids=name)
+def test_commands_print_what_the_page_shows(page):
+    with tempfile.TemporaryDirectory() as directory:
+        copy_tree(Path(directory))
+        complaints = run_bash(page, Path(directory))
+    if complaints:
+        pytest.fail("\n\n".join(complaints), pytrace=False)
+
+
+def mentioned(page: Page) -> list[str]:
+    """Commands that the tests do not run: of blocks that say so, and in the middle of a sentence."""
+    blocks = [b.text for b in page.blocks if b.language == "bash" and not b.runs]
+    lines = [line for text in blocks for line in text.replace("\\\n", " ").splitlines()]
+    return [
+        line for line in (*lines, *page.spans) if re.match(r"python [\w/]+\.py\b|python -m (lora|exercises)\b", line)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_flags_of_commands_that_are_not_run_exist(page):
+    refused = {command: why for command in mentioned(page) if (why := refusal(command))}
+    assert not refused
+
+
+def refusal(command: str) -> str | None:
+    """Why a command would not start, None if it would. Values are checked for train.py and infer.py alone."""
+    words = shlex.split(command.split(" > ")[0].split(" | ")[0], comments=True)[1:]
+    door, arguments = (words[:2], words[2:]) if words[0] == "-m" else (words[:1], words[1:])
+    try:
+        if door == ["train.py"] and "--resume_from_checkpoint" not in arguments:
+            train.read_settings(arguments)
+        elif door == ["infer.py"]:
+            parse(infer.InferConfig, arguments, prog="infer.py", description="")
+        else:
+            known = help_of(*door)
+            unknown = [w for w in arguments if w.startswith("--") and w.split("=")[0] not in known]
+            return f"{' '.join(unknown)} is not in its --help" if unknown else None
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def help_of(*door: str) -> set[str]:
+    """All words of what `python DOOR --help` prints."""
+    done = subprocess.run([sys.executable, *door, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"--[\w-]+", done.stdout))
+
+
+def test_a_wrong_flag_on_a_page_is_found():
+    assert refusal("python train.py --preset seed --lora_rank 8").startswith("unknown flag --lora_rank")
+    assert refusal("python train.py --split seeds") and refusal("python train.py --preset sed")
+    assert refusal("python train.py --preset seed > log.txt") is None
+    assert refusal("python infer.py --adaptor runs/tiny/adapter 'free prize'").startswith("unknown flag --adaptor")
