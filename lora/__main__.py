@@ -14,7 +14,7 @@ from lora.layer import LoraLayer
 
 HEAD = """\
 LoRA on one layer:  h = W0 x + (lora_alpha / r) B A x
-Each piece of code below has just run; under it stands the value of its last line.
+Under each piece of code, which has just run, stands the value of its last line.
 """
 TAIL = "The layer is lora/layer.py. The course begins with docs/01-rank-one.md."
 

@@ -38,8 +38,8 @@ def main(config: ShapesConfig) -> None:
 
     W0, B, A = shapes(config.lora_r)
     pyplot.rcParams.update({"font.size": 9, "svg.hashsalt": "shapes"})
-    figure, axes = pyplot.subplots(figsize=(7.2, 3.2), layout="constrained")
-    gap = W0[0] / 5
+    figure, axes = pyplot.subplots(figsize=(7.2, 2.9), layout="constrained")
+    gap = W0[0] / 3.3
     x = draw(axes, W0, 0, GREY, "W0, frozen")
     axes.text(x + gap / 2, W0[0] / 2, "+  s", ha="center", va="center", size=12)
     x = draw(axes, B, x + gap, ORANGE, "B")
