@@ -134,3 +134,11 @@ def test_a_finished_run_is_drawn(messages_file, tiny_base, tmp_path):
     assert "<svg" in (tmp_path / "run.svg").read_text()
     with pytest.raises(ValueError, match="no results.json"):
         module.main(module.DrawConfig(run=str(tmp_path), output=str(tmp_path / "run.svg")))
+
+
+def test_the_shapes_that_are_drawn_are_those_of_gpt2s_layer(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs pip install -r requirements-extras.txt")
+    module = script("draw_shapes")
+    assert module.shapes(4) == [(768, 768), (768, 4), (4, 768)]
+    module.main(module.ShapesConfig(lora_r=64, output=str(tmp_path / "shapes.svg")))
+    assert "<svg" in (tmp_path / "shapes.svg").read_text()
