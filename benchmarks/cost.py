@@ -52,7 +52,7 @@ Half = dict[str, dict[str, float]]  # way to train -> key of ROWS -> number
 # fmt: off
 @dataclass(frozen=True)
 class CostConfig:
-    base: str = option("small", "the bundled base, or a random GPT-2 of 124 M", group="what", choices=("small", "random"))
+    base: str = option("small", "bundled, or a random GPT-2 of 124 M", group="what", choices=("small", "random"))
     model: str | None = option(None, "a model directory instead", group="what")
     tokenizer: str | None = option(None, "vocab.json and merges.txt for the random base", group="what")
     dataset: str = option(str(ROOT / "data/messages/messages.tsv"), "file of labelled messages", group="what")

@@ -23,8 +23,8 @@ def test_the_table_names_every_number_once_per_way():
     measured = {way: dict.fromkeys(("gradients", "optimizer", "file", "peak"), 2.5e6) for way in predicted}
     lines = table_of(predicted, measured).splitlines()
     assert lines[0].split() == ["predicted", "head", "LoRA", "full"]
-    assert "AdamW's state, MB                   0.01     6.50       995.53" in lines
-    assert lines.count("gradients, MB                       2.50     2.50         2.50") == 1
+    assert "AdamW's state, MB                  0.01     6.50       995.53" in lines
+    assert lines.count("gradients, MB                      2.50     2.50         2.50") == 1
     assert "" in lines and len(lines) == 8 + 1 + 5
 
 
