@@ -1,6 +1,7 @@
 """This project's lanes: as `train.py` runs, with peft's layers instead of its own, with its gains one at a time."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import gpt2.fast
 import lora
 import train
 from benchmarks.ladder import pieces_up_to
-from benchmarks.lane import Lane
+from benchmarks.lane import Lane, peak_memory
 from benchmarks.matrices import time_products
 from benchmarks.parts import time_parts
 from benchmarks.plan import LORA, WEIGHT_DECAY
@@ -28,6 +29,8 @@ EVAL_BATCH = train.TrainConfig().per_device_eval_batch_size
 
 class OwnLane(Lane):
     """`train.py`'s own functions in `train.py`'s order. Its evaluation of the base before training is left out."""
+
+    trains = "lora"  # train.py's --train
 
     def run(self) -> None:
         plan = self.plan
@@ -52,7 +55,7 @@ class OwnLane(Lane):
         names = {"r": "lora_r"}
         adapter = {names.get(name, name): value for name, value in LORA.items()}
         adapter["target_modules"] = tuple(adapter["target_modules"])
-        config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, **adapter)
+        config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, train=self.trains, **adapter)
         self.model, _ = train.build_model(config, directory, self.task)
         for part in (gpt2, lora, dropout):
             part.use_fast(self.model)
@@ -143,4 +146,29 @@ def unpruned_block(block: nn.Module, x: torch.Tensor, rows: Any, pooled: bool = 
     return x[rows.last] if pooled else x
 
 
+class CostLane(OwnLane):
+    """One way to train, to be weighed: its memory, its gradients and the file it leaves."""
+
+    def __init__(self, *given: Any, trains: str):
+        super().__init__(*given)
+        self.trains = trains
+        self.gradients: dict[str, int] = {}
+
+    def build(self, directory: Path) -> None:
+        self.start_memory = peak_memory()
+        super().build(directory)
+        for name, parameter in lora.trainable_parameters(self.model).items():
+            parameter.register_post_accumulate_grad_hook(partial(self.weigh, name))
+
+    def weigh(self, name: str, parameter: torch.Tensor) -> None:
+        self.gradients[name] = parameter.grad.numel() * parameter.grad.element_size()
+
+    def sizes(self) -> dict[str, int]:
+        sizes = super().sizes() | {"start_memory": self.start_memory, "gradients": sum(self.gradients.values())}
+        product = Path(self.trains)
+        lora.save_adapter(self.model, product) if self.trains == "lora" else self.model.save_pretrained(product)
+        return sizes | {"file": sum(path.stat().st_size for path in product.glob("*.safetensors"))}
+
+
 LANES = {"ours": OwnLane, "peft_layers": PeftLayersLane, "ladder": LadderLane}
+LANES |= {way: partial(CostLane, trains=way) for way in ("head", "lora", "full")}
