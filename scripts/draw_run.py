@@ -26,16 +26,8 @@ class DrawConfig:
 
 
 def main(config: DrawConfig) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("drawing needs matplotlib: pip install -r requirements-extras.txt") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot("run")
     run = Path(config.run)
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "run"}
-    pyplot.rcParams.update(style)
     if (run / "pretraining.json").is_file():
         figure, axes = pyplot.subplots(figsize=(4.8, 3.1), layout="constrained")
         draw_pretraining(axes, json.loads((run / "pretraining.json").read_text(encoding="utf-8")))
@@ -47,9 +39,27 @@ def main(config: DrawConfig) -> None:
         draw_scores(right, json.loads((run / "results.json").read_text(encoding="utf-8")))
     else:
         raise UsageError(f"{run}: no results.json there; give the directory of a finished run")
-    Path(config.output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(config.output, dpi=150, metadata={"Date": None} if config.output.endswith(".svg") else None)
-    print(f"written to {config.output}")
+    write_picture(figure, config.output)
+
+
+def load_pyplot(name: str) -> Any:
+    """matplotlib.pyplot without a window and in this project's style; pictures of one `name` get the same ids."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("drawing needs matplotlib: pip install -r requirements-extras.txt") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": name}
+    pyplot.rcParams.update(style)
+    return pyplot
+
+
+def write_picture(figure: Any, output: str) -> None:
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=150, metadata={"Date": None} if output.endswith(".svg") else None)
+    print(f"written to {output}")
 
 
 def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:

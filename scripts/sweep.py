@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 import data  # noqa: E402
 import gpt2  # noqa: E402
 import train  # noqa: E402
-from training.errors import UsageError, run_door  # noqa: E402
+from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
-from training.settings import option, parse, read_preset  # noqa: E402
+from training.settings import option, parse, read_preset, read_toml  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
     "LoRA": ("lora", (1e-3, 2e-3, 4e-3)),
@@ -83,26 +83,43 @@ def run_arm(
     if "random" in arm:
         base = dataclasses.replace(base, model=str(random_base(base.model, Path(config.output_dir))))
 
-    def run(rate: float, seed: str) -> tuple[float, dict[str, Any]]:
+    def settings(rate: float, seed: str) -> train.TrainConfig:
         where = Path(config.output_dir) / base.split / arm.replace(" ", "-") / f"lr{rate:g}-seed{seed}"
-        return run_once(dataclasses.replace(base, learning_rate=rate, seed=int(seed), output_dir=str(where)))
+        return dataclasses.replace(base, learning_rate=rate, seed=int(seed), output_dir=str(where))
 
     if rate is None:
-        losses = {rate: run(rate, config.seeds[0])[0] for rate in rates}
+        losses = {rate: validation_loss(settings(rate, config.seeds[0])) for rate in rates}
         print(f"{base.split}, {arm}: validation loss", *(f"{loss:.4f} at {rate:g}" for rate, loss in losses.items()))
         rate = min(losses, key=losses.get)
-    return rate, [run(rate, seed)[1] for seed in config.seeds]
+    return rate, [run_once(settings(rate, seed)) for seed in config.seeds]
 
 
-def run_once(config: train.TrainConfig) -> tuple[float, dict[str, Any]]:
-    """(least validation loss, results.json) of a run, which is only run if it is not there yet."""
+def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
+    """results.json of a run, which is only run if it is not there yet, or `again`.
+
+    Raises UsageError where a run with other settings is there, and Stopped where this one was stopped.
+    """
     directory = Path(config.output_dir)
-    if not (directory / "results.json").is_file():
+    if again or not (directory / "results.json").is_file():
         print(f"--- {directory}", flush=True)
-        train.main(dataclasses.replace(config, overwrite=True))
-    log = [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    held_out = [entry["loss"] for entry in log if entry.get("part") == "validation"]
-    return min(held_out), json.loads((directory / "results.json").read_text(encoding="utf-8"))
+        try:
+            train.main(dataclasses.replace(config, overwrite=True))
+        except Stopped as stopped:
+            message = f"{directory} was stopped; the same command begins that run again and goes on"
+            raise Stopped(message, stopped.exit_code - 128) from None
+    kept = train.TrainConfig(**read_toml(train.TrainConfig, directory / "config.toml"))
+    matters = [f.name for f in dataclasses.fields(config) if f.metadata["group"] not in ("files", "machine")]
+    other = [name for name in matters if getattr(config, name) != getattr(kept, name)]
+    if other:
+        raise UsageError(f"{directory}: holds a run with another {', '.join(other)}; give another --output_dir")
+    return json.loads((directory / "results.json").read_text(encoding="utf-8"))
+
+
+def validation_loss(config: train.TrainConfig) -> float:
+    """The least validation loss of a run."""
+    run_once(config)
+    lines = (Path(config.output_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return min(entry["loss"] for entry in map(json.loads, lines) if entry.get("part") == "validation")
 
 
 def random_base(model: str, output_dir: Path) -> Path:

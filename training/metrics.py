@@ -55,7 +55,7 @@ def matthews_correlation(matrix: Tensor) -> float:
     return float((n * m.trace() - real @ called) / spread.sqrt()) if spread > 0 else 0.0
 
 
-def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """95 % confidence interval of a share (Wilson 1927); unlike the usual one it stays inside [0, 1]."""
     share, z2 = hits / n, z * z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
