@@ -94,11 +94,11 @@ def main(config: HeadlineConfig) -> None:
     outcomes = run_all(base, config, output)
     first = outcomes[ARMS[0]][0]
     baselines = {name.replace("_", " "): scores for name, scores in first.baselines.items()}
-    baselines["linear SVM on words and characters"] = svm
+    baselines["linear SVM"] = svm
     table = write_table(outcomes, baselines)
     (output / "headline.md").write_text(table + "\n", encoding="utf-8")
     print(f"\n{config.dataset}, split {config.split}, {config.model}, {config.epochs} epochs\n\n{table}\n")
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 3.8), width_ratios=(1.3, 1), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 4.2), width_ratios=(1.3, 1), layout="constrained")
     constant = f'always "{majority_label(output, config, first)}"'
     draw_accuracy(left, outcomes, baselines, constant)
     draw_losses(right, outcomes, first.baselines["majority"]["loss"])
@@ -197,9 +197,10 @@ def draw_losses(axes: Any, outcomes: dict[Arm, list[Outcome]], constant_loss: fl
         smooth = [statistics.mean(mean[max(0, at - LAST + 1) : at + 1]) for at in range(len(mean))]
         style = "--" if arm.learning_rate == NOTEBOOKS else "-"
         axes.plot(range(1, len(smooth) + 1), smooth, color=arm.color, linestyle=style, linewidth=1.5, label=str(arm))
-    axes.annotate("knows the class mix, no text", (1, constant_loss), (2, 2), textcoords="offset points")
+    words = "knows the class mix, reads no text"
+    axes.text(axes.get_xlim()[1], constant_loss, words, ha="right", va="bottom", fontsize=8)
     axes.set(xlabel="optimizer step", ylabel="training loss, nats", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7.5)
+    axes.figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 if __name__ == "__main__":
