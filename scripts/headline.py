@@ -64,7 +64,7 @@ class HeadlineConfig:
     dataset: str = option("data/messages/messages.tsv", "file or hub id", group="what")
     split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what")
     seeds: tuple[int, ...] = option((0, 1, 2), "one run of each arm for each", group="what")
-    epochs: int = option(3, "passes over the training rows", group="what")
+    epochs: int = option(2, "passes over the training rows", group="what")
     output_dir: str | None = option(None, "default: work/headline-DATASET", group="files")
     overwrite: bool = option(False, "train again what is there already", group="files")
 
