@@ -52,11 +52,12 @@ def test_the_flags_of_commands_that_are_not_run_exist(page):
 
 
 def refusal(command: str) -> str | None:
-    """Why a command would not start, None if it would. Values are checked for train.py and infer.py alone."""
+    """Why a command would not start, None if it would. Of train.py and infer.py the values are checked as well."""
     words = shlex.split(command.split(" > ")[0].split(" | ")[0], comments=True)[1:]
     door, arguments = (words[:2], words[2:]) if words[0] == "-m" else (words[:1], words[1:])
+    flags_alone = {"--help", "--resume_from_checkpoint"} & {*arguments}  # one ends the process, one wants its run
     try:
-        if door == ["train.py"] and "--resume_from_checkpoint" not in arguments:
+        if door == ["train.py"] and not flags_alone:
             train.read_settings(arguments)
         elif door == ["infer.py"]:
             parse(infer.InferConfig, arguments, prog="infer.py", description="")
@@ -81,4 +82,5 @@ def test_a_wrong_flag_on_a_page_is_found():
     assert refusal("python train.py --preset seed --lora_rank 8").startswith("unknown flag --lora_rank")
     assert refusal("python train.py --split seeds") and refusal("python train.py --preset sed")
     assert refusal("python train.py --preset seed > log.txt") is None
+    assert refusal("python train.py --help") is None and refusal("python train.py --help --sed 1")
     assert refusal("python infer.py --adaptor runs/tiny/adapter 'free prize'").startswith("unknown flag --adaptor")
