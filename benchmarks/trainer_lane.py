@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import peft
+import torch
 import transformers as hf
 
 import data
@@ -23,7 +24,7 @@ class TrainerLane(Lane):
         self.rows = self.tokenised()
         hf.set_seed(plan.seed)
         model = hf.AutoModelForSequenceClassification.from_pretrained(
-            plan.model, num_labels=self.num_labels, pad_token_id=self.tokenizer.pad_token_id
+            plan.model, num_labels=self.num_labels, pad_token_id=self.tokenizer.pad_token_id, dtype=torch.float32
         )
         self.model = peft.get_peft_model(model, peft.LoraConfig(**LORA, fan_in_fan_out=True, task_type="SEQ_CLS"))
         arguments = hf.TrainingArguments(
