@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import signal
 import sys
 import threading
 import time
@@ -115,6 +116,10 @@ def shown_path(file: Path) -> str:
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise Wrong in the main thread once so much has been computed; waiting, as in a debugger, does not count."""
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # as in a shell's background job: interrupt_main would do nothing
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     over, start, done = threading.Event(), time.process_time(), threading.Event()
 
     def watch() -> None:
