@@ -116,10 +116,8 @@ def shown_path(file: Path) -> str:
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise Wrong in the main thread once so much has been computed; waiting, as in a debugger, does not count."""
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # as in a shell's background job: interrupt_main would do nothing
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's background job ignores SIGINT, and then interrupt_main would do nothing.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     over, start, done = threading.Event(), time.process_time(), threading.Event()
 
     def watch() -> None:
@@ -138,3 +136,4 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise Wrong(f"no answer after {seconds:g} seconds of computing; is there a loop that does not end?") from None
     finally:
         done.set()
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,7 @@
 """Whatever stands in a learner's file gets one clear answer, with her own line where there is one."""
 
+import signal
+
 import pytest
 import torch
 
@@ -66,6 +68,16 @@ def test_a_broken_answer_gets_one_clear_line(text, told, tmp_path):
 @pytest.mark.parametrize("where", ["while True:\n    pass\n", HEAD + "    while True:\n        lora_alpha += 1\n"])
 def test_a_loop_without_end_is_stopped(where, tmp_path):
     assert "loop that does not end" in judged(where, tmp_path, seconds=0.3).message
+
+
+def test_a_loop_without_end_is_stopped_in_a_background_job_too(tmp_path):
+    """There a shell has SIGINT ignored, and so it stays afterwards."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert "loop that does not end" in judged("while True:\n    pass\n", tmp_path, seconds=0.3).message
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_waiting_is_no_computing(tmp_path):
