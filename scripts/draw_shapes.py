@@ -6,20 +6,15 @@ python scripts/draw_shapes.py --output docs/images/shapes.svg
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from draw_run import BLUE, GREY, ORANGE, load_pyplot, write_picture
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import gpt2  # noqa: E402
-import lora  # noqa: E402
-from training.errors import UsageError, run_door  # noqa: E402
-from training.settings import option, parse  # noqa: E402
-
-BLUE, ORANGE, GREY = "#2a6f97", "#d1652b", "#b8bfc6"
+import gpt2
+import lora
+from training.errors import run_door
+from training.settings import option, parse
 
 
 @dataclass(frozen=True)
@@ -29,15 +24,8 @@ class ShapesConfig:
 
 
 def main(config: ShapesConfig) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("drawing needs matplotlib: pip install -r requirements-extras.txt") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot("shapes")
     W0, B, A = shapes(config.lora_r)
-    pyplot.rcParams.update({"font.size": 9, "svg.hashsalt": "shapes"})
     figure, axes = pyplot.subplots(figsize=(7.2, 2.9), layout="constrained")
     gap = W0[0] / 3.3
     x = draw(axes, W0, 0, GREY, "W0, frozen")
@@ -46,9 +34,7 @@ def main(config: ShapesConfig) -> None:
     x = draw(axes, A, x + gap, BLUE, "A")
     axes.set(xlim=(-gap / 2, x + gap / 2), ylim=(1.2 * W0[0], -gap), aspect="equal")
     axes.axis("off")
-    Path(config.output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(config.output, dpi=150, metadata={"Date": None} if config.output.endswith(".svg") else None)
-    print(f"written to {config.output}")
+    write_picture(figure, config.output)
 
 
 def shapes(r: int) -> list[tuple[int, int]]:
