@@ -5,7 +5,6 @@ both sides by the libraries' own code; nothing is copied from the one side to th
 """
 
 import dataclasses
-import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ import gpt2
 import lora
 import train
 from training.device import choose_place
+from training.run import read_metrics
 from training.state import RunState
 
 PAD = 0  # the id of <|endoftext|>; no text holds it
@@ -164,8 +164,7 @@ def train_ours(base: Path, task: data.Task, config: train.TrainConfig, device: s
     model.to(place.device)
     with tempfile.TemporaryDirectory() as directory:
         train.fit(model, config, task, place, Path(directory), RunState({}))
-        lines = (Path(directory) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        record.add([json.loads(line) for line in lines])
+        record.add(read_metrics(Path(directory)))
     tensors = lora.lora_state_dict(model) if config.train == "lora" else model.state_dict()
     record.tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
     return record

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from draw_run import GREY, ORANGE, load_pyplot, write_picture
+from record_curves import task_of
 
 import data
 import gpt2
@@ -64,7 +65,7 @@ class Run:
 
 def main(config: BugsConfig) -> None:
     pyplot = load_pyplot("bugs")
-    task, place = bundled_task(), choose_place("cpu", "fp32")
+    task, place = task_of(MODEL, DATASET), choose_place("cpu", "fp32")
     runs = {}
     print("| | loss, first step | loss, last 10 steps | gradient norm, last 10 | validation loss | validation F1 |")
     print("|---|---|---|---|---|---|")
@@ -75,14 +76,6 @@ def main(config: BugsConfig) -> None:
     for panel, bug in zip(axes.flat, BUGS):
         draw(panel, bug, runs[bug].losses, runs[NONE].losses)
     write_picture(figure, config.output)
-
-
-def bundled_task() -> data.Task:
-    """The bundled messages, divided as `python train.py` divides them."""
-    dataset = data.load_texts(data.Source(train.locate(DATASET)), data.TextRule())
-    tokenizer = gpt2.Tokenizer.from_pretrained(train.locate(MODEL))
-    split = data.split_rows(dataset, "stratified", test_size=0.2, val_size=0.1, seed=23)
-    return data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, max_length=256)
 
 
 def train_with(bug: str, task: data.Task, config: BugsConfig, place: Place) -> Run:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from training.errors import UsageError, run_door  # noqa: E402
+from training.run import read_metrics  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
 BLUE, ORANGE, GREY = "#2a6f97", "#d1652b", "#b8bfc6"
@@ -33,9 +34,7 @@ def main(config: DrawConfig) -> None:
         draw_pretraining(axes, json.loads((run / "pretraining.json").read_text(encoding="utf-8")))
     elif (run / "results.json").is_file():
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.1), width_ratios=(1.15, 1), layout="constrained")
-        draw_curve(
-            left, [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        )
+        draw_curve(left, read_metrics(run))
         draw_scores(right, json.loads((run / "results.json").read_text(encoding="utf-8")))
     else:
         raise UsageError(f"{run}: no results.json there; give the directory of a finished run")

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import json
 import statistics
 import sys
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import infer
 import train
 from training.errors import UsageError, run_door
 from training.metrics import predicts_one_label, wilson_interval
+from training.run import read_metrics
 from training.settings import option, parse, read_preset
 from training.task import TaskRecord
 
@@ -116,8 +116,7 @@ def run_all(base: train.TrainConfig, config: HeadlineConfig, output: Path) -> di
         )
         with contextlib.redirect_stdout(io.StringIO()):
             results = run_once(run, again=config.overwrite)
-        log = [json.loads(line) for line in (where / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        losses = [entry["loss"] for entry in log if "part" not in entry]
+        losses = [entry["loss"] for entry in read_metrics(where) if "part" not in entry]
         outcome = Outcome(results["after"], losses, results["baselines"])
         outcomes[arm].append(outcome)
         print(

@@ -69,12 +69,7 @@ CURVES = {
 
 def main(config: RecordConfig) -> None:
     settings = train.TrainConfig(**read_preset(train.TrainConfig, "tiny", ROOT / "presets"))
-    directory = gpt2.resolve_model(train.locate(config.model))
-    tokenizer = gpt2.Tokenizer.from_pretrained(directory)
-    dataset = data.load_texts(data.Source(train.locate(config.dataset)), data.TextRule())
-    split = data.split_rows(dataset, "stratified", settings.test_size, settings.val_size, settings.split_seed)
-    length = gpt2.read_config(directory).n_positions
-    task = data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, length)
+    directory, task = gpt2.resolve_model(train.locate(config.model)), task_of(config.model, config.dataset)
     curves = {}
     for letter, bug in CURVES.items():
         model, _ = train.build_model(settings, directory, task)
@@ -83,6 +78,16 @@ def main(config: RecordConfig) -> None:
     record = {"steps": config.steps, "eval_steps": config.eval_steps, "curves": curves}
     write_atomically(Path(config.output), json.dumps(record) + "\n")
     print(f"written to {config.output}")
+
+
+def task_of(model: str, dataset: str) -> data.Task:
+    """A file of messages, divided as `python train.py` divides them."""
+    usual, directory = train.TrainConfig(), gpt2.resolve_model(train.locate(model))
+    tokenizer = gpt2.Tokenizer.from_pretrained(directory)
+    texts = data.load_texts(data.Source(train.locate(dataset)), data.TextRule())
+    split = data.split_rows(texts, usual.split, usual.test_size, usual.val_size, usual.split_seed)
+    length = gpt2.read_config(directory).n_positions
+    return data.prepare_task(texts, split, tokenizer, tokenizer.eos_token_id, length)
 
 
 def run(model, task: data.Task, bug: Bug, settings: train.TrainConfig, config: RecordConfig) -> dict[str, list[float]]:

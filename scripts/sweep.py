@@ -27,6 +27,7 @@ import gpt2  # noqa: E402
 import train  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
+from training.run import read_metrics  # noqa: E402
 from training.settings import option, parse, read_preset, read_toml  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
@@ -118,8 +119,8 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
 def validation_loss(config: train.TrainConfig) -> float:
     """The least validation loss of a run."""
     run_once(config)
-    lines = (Path(config.output_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return min(entry["loss"] for entry in map(json.loads, lines) if entry.get("part") == "validation")
+    log = read_metrics(Path(config.output_dir))
+    return min(entry["loss"] for entry in log if entry.get("part") == "validation")
 
 
 def random_base(model: str, output_dir: Path) -> Path:

@@ -62,6 +62,11 @@ def write_config(run: Path, config: Any, **resolved: Any) -> None:
     write_atomically(run / "config.toml", to_toml(dataclasses.replace(config, **resolved)))
 
 
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The entries of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, in the order of the steps, also after a resume."""
 

@@ -141,7 +141,7 @@ def test_every_bug_gets_its_line_and_its_panel(bugs, tmp_path, capsys):
 
 def test_but_for_its_bug_the_loop_takes_the_steps_of_train_py(bugs):
     """Without dropout, which draws masks of its own: losses, norms and with them the weights between the steps."""
-    task, place = bugs.bundled_task(), choose_place("cpu", "fp32")
+    task, place = bugs.task_of(bugs.MODEL, bugs.DATASET), choose_place("cpu", "fp32")
     config = bugs.BugsConfig(steps=4, batch_size=4, accumulation=2)
     run = bugs.train_with(bugs.LEFT_IN_EVAL, task, config, place)
     model, _ = train.build_model(train.TrainConfig(seed=42), Path(bugs.MODEL), task)
@@ -154,7 +154,7 @@ def test_but_for_its_bug_the_loop_takes_the_steps_of_train_py(bugs):
 
 
 def test_each_bug_does_what_its_name_says(bugs):
-    task, place = bugs.bundled_task(), choose_place("cpu", "fp32")
+    task, place = bugs.task_of(bugs.MODEL, bugs.DATASET), choose_place("cpu", "fp32")
     config = bugs.BugsConfig(steps=4, batch_size=4, accumulation=2)
     runs = {bug: bugs.train_with(bug, task, config, place) for bug in (bugs.NONE, *bugs.BUGS)}
     right = runs[bugs.NONE]
