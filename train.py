@@ -24,6 +24,7 @@ from training.errors import NonFiniteError, Stopped, run_door
 from training.evaluation import evaluate, score_baselines
 from training.exact import MEANING, check_exact, draw_for_epoch
 from training.files import atomic_directory, write_atomically
+from training.heap import keep_heap
 from training.optimization import SCHEDULES, build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
 from training.progress import Progress
 from training.report import describe_run, model_card, summary
@@ -106,7 +107,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     directory = gpt2.resolve_model(locate(config.model))
     shape = gpt2.read_config(directory)
     place = choose_place(config.device, "fp32" if config.exact else config.precision, shape.n_embd)
-    print(place)
+    print(place, *keep_heap(place.device), sep="\n")
     if config.exact:
         check_exact(place.precision, place.ranks.size)
         print(MEANING)

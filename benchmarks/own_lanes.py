@@ -22,6 +22,7 @@ from gpt2.model import GPT2MLP, Conv1D
 from training import dropout
 from training.device import choose_place
 from training.evaluation import predict
+from training.heap import keep_heap
 from training.optimization import build_optimizer, learning_rate_at, set_learning_rate
 
 EVAL_BATCH = train.TrainConfig().per_device_eval_batch_size
@@ -35,6 +36,7 @@ class OwnLane(Lane):
     def run(self) -> None:
         plan = self.plan
         self.place = choose_place("cpu", self.precision)
+        keep_heap(self.place.device)
         directory = gpt2.resolve_model(plan.model)
         tokenizer = gpt2.Tokenizer.from_pretrained(directory)
         dataset = data.load_texts(data.Source(plan.dataset), data.TextRule())
