@@ -28,7 +28,6 @@ from training import checkpoint as ckpt  # noqa: E402
 from training.device import DEVICES, PRECISIONS, Place, choose_place  # noqa: E402
 from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
-from training.heap import keep_heap  # noqa: E402
 from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
@@ -59,7 +58,7 @@ class PretrainConfig:
 
 def main(config: PretrainConfig) -> None:
     place = choose_place(config.device, config.precision)
-    print(place, *keep_heap(place.device), sep="\n")
+    print(place)
     work = Path(config.output_dir)
     work.mkdir(parents=True, exist_ok=True)
     # 1. Texts into one long row of token ids, kept on disk for the next start.

@@ -1,14 +1,11 @@
 """What a start costs: no module before it is needed, and one copy of the weights in memory. Each in a fresh process."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import gpt2
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.fresh import last_line
 
 RUN = """
 import sys, train
@@ -27,15 +24,8 @@ print(peak() - before)
 """
 
 
-def printed(code: str, *arguments) -> str:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
-
-
 def test_a_run_imports_neither_torch_compile_nor_the_hub(tiny_base, messages_file, tmp_path):
-    modules = set(printed(RUN, tiny_base, messages_file, tmp_path / "run").split())
+    modules = set(last_line(RUN, tiny_base, messages_file, tmp_path / "run").split())
     assert "training.optimization" in modules
     assert not modules & {"torch._dynamo", "sympy", "datasets", "huggingface_hub", "pandas", "transformers", "peft"}
 
@@ -46,4 +36,4 @@ def test_a_checkpoint_is_read_without_a_second_copy(tmp_path):
     model = gpt2.GPT2ForSequenceClassification(config)
     model.save_pretrained(tmp_path)
     size = sum(p.numel() * p.element_size() for p in model.parameters())  # 170 MB
-    assert 0.9 * size < int(printed(READ, tmp_path)) < 1.2 * size
+    assert 0.9 * size < int(last_line(READ, tmp_path)) < 1.2 * size

@@ -1,15 +1,12 @@
-"""Memory that is kept: the pages a loop has once touched are there the next time round. Each in a fresh process."""
+"""Memory that is kept: the pages a loop has once touched are there the next time round."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.fresh import last_line
 from training.heap import keep_heap
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 LOOP = """
 import resource, sys, torch
@@ -29,15 +26,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", LOOP, how], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator that is tuned is Linux's")
 def test_what_was_freed_is_used_again_without_asking_the_kernel():
-    assert 3 * faults("kept") < faults("not kept")
+    kept, not_kept = (int(last_line(LOOP, how)) for how in ("kept", "not kept"))
+    assert 3 * kept < not_kept
 
 
 def test_on_another_device_malloc_stays_as_it_is():
