@@ -1,8 +1,8 @@
 """The fast form of the LoRA layer. Same parameters, same result; `layer.py` says what is computed.
 
-The update (lora_alpha / r) B A x is one autograd function here. Three things make it cheap:
-its narrow factor is kept as (r, N), which multiplies several times faster than (N, r); it is added into the output
-of the frozen layer while multiplying; and the backward pass keeps the (dropped) input once and nothing of width `out`.
+The update (lora_alpha / r) B A x is one autograd function here. Three things make it cheap: it is added into the output
+of the frozen layer while multiplying; the backward pass keeps the (dropped) input once and nothing of width `out`; and
+of its two ways round each narrow product is taken in the one that multiplies faster (several times, for B's gradient).
 """
 
 import torch
@@ -41,8 +41,8 @@ class _AddUpdate(torch.autograd.Function):
     def forward(ctx, h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (N, in)
         A, Bt = A.to(h.dtype), B.T.to(h.dtype).contiguous()  # (r, in), (r, out)
-        u = A @ rows.T  # (r, N)
-        h.view(-1, h.shape[-1]).addmm_(u.T, Bt, alpha=scaling)
+        u = rows @ A.T  # (N, r)
+        h.view(-1, h.shape[-1]).addmm_(u, Bt, alpha=scaling)
         ctx.save_for_backward(rows, u, A, Bt)
         ctx.scaling, ctx.shape = scaling, x.shape
         return h
@@ -55,11 +55,11 @@ class _AddUpdate(torch.autograd.Function):
         needs_h, needs_x, needs_A, needs_B, _ = ctx.needs_input_grad
         dx = dA = dB = None
         if needs_x or needs_A:
-            du = (Bt @ g.T).mul_(ctx.scaling)  # (r, N)
-            dx = (du.T @ A).view(ctx.shape) if needs_x else None
-            dA = du @ rows if needs_A else None
+            du = (g @ Bt.T).mul_(ctx.scaling)  # (N, r)
+            dx = (du @ A).view(ctx.shape) if needs_x else None
+            dA = du.T @ rows if needs_A else None
         if needs_B:
-            dB = (u @ g).mul_(ctx.scaling).T
+            dB = (u.T @ g).mul_(ctx.scaling).T
         return grad if needs_h else None, dx, dA, dB, None
 
 
