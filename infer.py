@@ -53,6 +53,7 @@ class InferConfig:
     batch_size: int = option(64, "rows per forward pass", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("fp32", "of the matrix products", group="machine", choices=PRECISIONS)
+    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="machine")
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)
@@ -98,7 +99,11 @@ class Classifier:
 
 
 def load_classifier(
-    adapter: str | Path, model: str | Path | None = None, device: str = "auto", precision: str = "fp32"
+    adapter: str | Path,
+    model: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    fast: bool | None = None,
 ) -> Classifier:
     """A Classifier from an adapter (ours or peft's), a trained or merged model, or the run that holds one of them.
 
@@ -115,7 +120,7 @@ def load_classifier(
     else:
         network, home = gpt2.GPT2ForSequenceClassification.from_pretrained(directory), directory
         base = contextlib.nullcontext
-    place = choose_place(device, precision, network.config.n_embd)
+    place = choose_place(device, precision, network.config.n_embd, fast)
     network.requires_grad_(False).to(place.device)
     if place.fast:
         for room in (gpt2, lora):
@@ -182,7 +187,7 @@ def main(config: InferConfig) -> None:
         save_merged(load_classifier(config.adapter, config.model, "cpu", "fp32"), Path(config.save_merged))
         if not (config.texts or config.input or config.sample):
             return
-    classifier = load_classifier(config.adapter, config.model, config.device, config.precision)
+    classifier = load_classifier(config.adapter, config.model, config.device, config.precision, config.fast)
     if config.sample:
         show_sample(classifier, config)
     elif config.texts not in ((), ("-",)) and not config.output:

@@ -90,6 +90,7 @@ class TrainConfig:
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
     gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
     exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
+    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="training")
 
     def __post_init__(self) -> None:
         at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
@@ -97,7 +98,7 @@ class TrainConfig:
         check_range(self, at_least_1, 1)
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
         if self.exact:
-            check_exact(self.precision)
+            check_exact(self.precision, fast=self.fast)
 # fmt: on
 
 
@@ -106,7 +107,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
     # 1. Where to compute.
     directory = gpt2.resolve_model(locate(config.model))
     shape = gpt2.read_config(directory)
-    place = choose_place(config.device, "fp32" if config.exact else config.precision, shape.n_embd)
+    precision, fast = ("fp32", False) if config.exact else (config.precision, config.fast)
+    place = choose_place(config.device, precision, shape.n_embd, fast)
     print(place, *keep_heap(place.device), sep="\n")
     if config.exact:
         check_exact(place.precision, place.ranks.size)
@@ -123,7 +125,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     model, fingerprint = build_model(config, directory, task)
     model.to(place.device)
     model.transformer.gradient_checkpointing = config.gradient_checkpointing
-    if place.fast and not config.exact:
+    if place.fast:
         for part in (gpt2, lora, dropout):
             part.use_fast(model)
         if place.precision == "bf16" and config.train == "lora":  # else frozen weights are saved with the trained ones
@@ -189,8 +191,7 @@ def fit(model, config: TrainConfig, task: data.Task, place: Place, run: Path, st
     total = config.max_steps if config.max_steps > 0 else config.num_train_epochs * steps_per_epoch
     schedule = {"peak": config.learning_rate, "schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
     log = MetricsLog(run / "metrics.jsonl" if ranks.is_main else None, state.step)
-    packed = place.fast and not config.exact
-    with StopRequest() as stop, Progress(total, state.step, config.logging_steps, packed) as progress:
+    with StopRequest() as stop, Progress(total, state.step, config.logging_steps, place.fast) as progress:
         for step in range(state.step, total):
             epoch, at = divmod(step, steps_per_epoch)
             state.start_clock()
@@ -237,9 +238,10 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, batch.labels, reduction="sum") / rows
         scaler.scale(loss).backward()
-        total = total + loss.detach()  # fetched once a step: each fetch waits for the GPU
+        total = total + loss.detach()
     scaler.unscale_(optimizer)  # clipping needs the true gradients
-    mean_loss, grad_norm = place.ranks.sum(float(total)), clip_gradients(model, max_grad_norm)
+    mean_loss, grad_norm = torch.stack([total, clip_gradients(model, max_grad_norm)]).tolist()  # waits for the GPU
+    mean_loss = place.ranks.sum(mean_loss)
     if not scaler.is_enabled() and not math.isfinite(mean_loss + grad_norm):
         raise NonFiniteError(f"loss {mean_loss}, gradient norm {grad_norm}: no step was made; lower --learning_rate")
     scale = scaler.get_scale()

@@ -97,7 +97,7 @@ def clip_flat(model, max_norm):
     norm = torch.cat([g.flatten() for g in gradients]).norm()
     for gradient in gradients:
         gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0))
-    return float(norm)
+    return norm
 
 
 def collate_wide(ids, pad_token_id, labels=None):

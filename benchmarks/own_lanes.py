@@ -143,9 +143,9 @@ class LadderLane(OwnLane):
 packed_block = gpt2.fast.packed_block
 
 
-def unpruned_block(block: nn.Module, x: torch.Tensor, rows: Any, pooled: bool = False) -> torch.Tensor:
-    x = packed_block(block, x, rows)
-    return x[rows.last] if pooled else x
+def unpruned_block(block: nn.Module, x: torch.Tensor, attend: Any, pooled: bool = False) -> torch.Tensor:
+    x = packed_block(block, x, attend)
+    return x[attend.rows.last] if pooled else x
 
 
 class CostLane(OwnLane):

@@ -36,8 +36,14 @@ class Batch:
         return int((self.labels != IGNORED).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), labels)
+        """Ids and labels on `device`; the mask stays: the models read from it how long the rows are."""
+        labels = None if self.labels is None else _send(self.labels, device)
+        return Batch(_send(self.input_ids, device), self.attention_mask, labels)
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """From memory that a GPU may fetch from while this process goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[array], int]:

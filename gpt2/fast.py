@@ -1,6 +1,7 @@
 """The fast form of the classifier: the same parameters and the same answer, without computing what nobody reads.
 
-* A batch's padding is left out: the rows stand back to back as one (N, D) tensor (packed_attention.py).
+* A batch's padding is left out: the rows stand back to back as one (N, D) tensor (packing.py), also in attention
+  (packed_attention.py, and jagged_attention.py for CUDA).
 * In the last block, everything after the keys and values is computed for the scored tokens alone.
 * GELU is one pass of torch's over the widest tensor there is, instead of seven.
 
@@ -12,8 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt2.jagged_attention import JaggedAttention
 from gpt2.model import GPT2MLP, Conv1D, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
-from gpt2.packed_attention import PackedRows, packed_attention
+from gpt2.packed_attention import GroupedAttention
+from gpt2.packing import PackedRows
+
+Attention = GroupedAttention | JaggedAttention
 
 
 class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
@@ -26,16 +31,22 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> GPT2Output:
-        """As GPT2ForSequenceClassification; what is not padded on the right alone goes its way."""
+        """As GPT2ForSequenceClassification; what is not padded on the right alone goes its way.
+
+        A mask that has stayed on the CPU is read without waiting for a GPU.
+        """
         lengths = right_padded_lengths(input_ids, attention_mask)
         if lengths is None or position_ids is not None or input_ids.shape[1] > self.config.n_positions:
             return super().forward(input_ids, attention_mask, position_ids, labels)
         body = self.transformer
-        rows = PackedRows.of(lengths, input_ids.shape[1], self.config.n_head)
+        rows = PackedRows.of(lengths, input_ids.shape[1], input_ids.device)
+        H = self.config.n_head
+        jagged = JaggedAttention.fits(input_ids.device, self.config.n_embd // H)
+        attend = JaggedAttention(rows, H) if jagged else GroupedAttention(rows, H)
         x = body.drop(body.wte(input_ids.reshape(-1)[rows.tokens]) + body.wpe(rows.positions))  # (N, D)
         for block in body.h[:-1]:
-            x = body.through(packed_block, block, x, rows)
-        x = body.through(packed_block, body.h[-1], x, rows, True)  # (B, D)
+            x = body.through(packed_block, block, x, attend)
+        x = body.through(packed_block, body.h[-1], x, attend, True)  # (B, D)
         with torch.autocast(x.device.type, enabled=False):  # B rows cost nothing: norm and score keep their precision
             logits = self.score(body.ln_f(x.to(body.ln_f.weight.dtype)))
         logits = logits[rows.order.argsort()]  # (B, C), in the order of the batch again
@@ -55,11 +66,11 @@ def right_padded_lengths(input_ids: Tensor, attention_mask: Tensor | None) -> li
     return lengths.tolist()
 
 
-def packed_block(block: GPT2Block, x: Tensor, rows: PackedRows, pooled: bool = False) -> Tensor:
+def packed_block(block: GPT2Block, x: Tensor, attend: Attention, pooled: bool = False) -> Tensor:
     """A block over packed rows: (N, D) -> (N, D), or with `pooled` (B, D), the last token of each row."""
     attn = block.attn
-    y = packed_attention(attn.c_attn(block.ln_1(x)), rows, attn.attn_dropout, pooled)
-    x = (x[rows.last] if pooled else x) + attn.resid_dropout(attn.c_proj(y))
+    y = attend(attn.c_attn(block.ln_1(x)), attn.attn_dropout, pooled)
+    x = (x[attend.rows.last] if pooled else x) + attn.resid_dropout(attn.c_proj(y))
     return x + block.mlp(block.ln_2(x))
 
 
@@ -73,7 +84,7 @@ _PLAIN = {fast: plain for plain, fast in _FAST.items()}
 
 
 def use_fast(model: nn.Module) -> None:
-    """Put the fast form into every classifier inside `model`, wrapped by LoRA or not. Written for a CPU."""
+    """Put the fast form into every classifier inside `model`, wrapped by LoRA or not."""
     for module in list(model.modules()):
         module.__class__ = _FAST.get(type(module), type(module))
         if isinstance(module, GPT2Attention) and "attn_dropout" not in module._modules:

@@ -130,7 +130,7 @@ class GPT2Model(PretrainedModel):
         if position_ids is None:
             position_ids = torch.arange(T, device=input_ids.device).unsqueeze(0)
         x = self.drop(self.wte(input_ids) + self.wpe(position_ids))  # (B, T, D)
-        mask = attention_bias(attention_mask)
+        mask = attention_bias(attention_mask, x.device)
         for block in self.h:
             x = self.through(block, x, mask)
         return GPT2Output(last_hidden_state=self.ln_f(x))
@@ -150,13 +150,16 @@ class GPT2Model(PretrainedModel):
             nn.init.normal_(module.c_proj.weight, std=std / math.sqrt(2 * self.config.n_layer))
 
 
-def attention_bias(attention_mask: Tensor | None) -> Tensor | None:
-    """(B, T) of 1 and 0 -> (B, 1, T, T) of True where a query may look; None stands for plain causal attention."""
+def attention_bias(attention_mask: Tensor | None, device: torch.device) -> Tensor | None:
+    """(B, T) of 1 and 0 -> (B, 1, T, T) of True where a query may look; None stands for plain causal attention.
+
+    As everywhere here, a mask may stay on the CPU: there it is read without waiting for a GPU.
+    """
     if attention_mask is None or bool(attention_mask.all()):
         return None
     T = attention_mask.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=attention_mask.device).tril()
-    return causal & attention_mask.bool()[:, None, None, :]
+    causal = torch.ones(T, T, dtype=torch.bool, device=device).tril()
+    return causal & attention_mask.to(device, non_blocking=True).bool()[:, None, None, :]
 
 
 class GPT2LMHeadModel(PretrainedModel):
@@ -221,4 +224,5 @@ def last_token(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     B, T = input_ids.shape
     if attention_mask is None:
         return torch.full((B,), T - 1, device=input_ids.device)
-    return (torch.arange(T, device=input_ids.device) * attention_mask).argmax(dim=-1)
+    last = (torch.arange(T, device=attention_mask.device) * attention_mask).argmax(dim=-1)
+    return last.to(input_ids.device, non_blocking=True)

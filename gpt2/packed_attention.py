@@ -1,6 +1,6 @@
 """Attention over rows that stand back to back, without the padding of a batch.
 
-The longest row comes first. Neighbours in that order form groups of similar length; only inside attention, and only
+Neighbours, of which the longer comes first, form groups of similar length; only inside attention, and only
 to the longest of its group, is a row filled up. A query never looks at what follows it, so filling up at the end
 needs no mask; what the fill itself computes is dropped again.
 
@@ -8,76 +8,59 @@ Letters in the shapes:  B rows   N tokens of all rows   D n_embd   H heads   E =
                         R rows of a group   L tokens of its longest   S = sum of R*H*L over the groups
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gpt2.packing import PackedRows, send
+
 GROUP = 8  # rows at most: more means fewer, larger products, and more fill
 
 
-@dataclass(frozen=True)
-class PackedRows:
-    """Where the tokens of a right-padded batch stand when its rows are put back to back, longest first."""
+class GroupedAttention:
+    """Causal attention within each row of a packed batch, in groups; made once for a batch, for all its blocks."""
 
-    order: Tensor  # (B,) which row of the batch is first, second, ...
-    tokens: Tensor  # (N,) index of each token in the flattened (B, T) batch
-    positions: Tensor  # (N,) 0, 1, 2, ... within each row
-    last: Tensor  # (B,) index in N of each row's last token, in `order`
-    groups: list[tuple[int, int]]  # (R, L) of each group
-    filled: Tensor  # (3, S) for q, k, v and each slot of a group: which piece of E numbers of (N, 3, H) belongs there
-    home: Tensor  # (N, H) slot of each token and head
-
-    @classmethod
-    def of(cls, lengths: list[int], T: int, H: int) -> "PackedRows":
-        """`lengths` are the tokens of each row, 1 to T, in a batch that is T wide."""
-        order = torch.tensor(sorted(range(len(lengths)), key=lambda row: -lengths[row]))
-        size = torch.tensor(lengths)[order]
-        steps = torch.arange(int(size[0]))
-        real = steps < size[:, None]  # (B, longest)
+    def __init__(self, rows: PackedRows, H: int):
+        self.rows, self.H = rows, H
+        self.groups: list[tuple[int, int]] = []  # (R, L) of each group
+        size = torch.tensor(rows.lengths)
         start = size.cumsum(0) - size
-        groups, token, is_real = [], [], []
-        for at in range(0, len(lengths), GROUP):
-            rows, L = slice(at, at + GROUP), int(size[at])
-            within = torch.minimum(steps[:L], size[rows, None] - 1)  # fill repeats the last token
-            shape = (len(within), H, L)
-            groups.append((len(within), L))
-            token.append((start[rows, None] + within)[:, None].expand(shape).reshape(-1))
-            is_real.append(real[rows, None, :L].expand(shape).reshape(-1))
-        token, is_real = torch.cat(token), torch.cat(is_real)
-        head = torch.cat([torch.arange(H)[:, None].expand(R, H, L).reshape(-1) for R, L in groups])
+        token, is_real, head = [], [], []
+        for at in range(0, len(size), GROUP):
+            within, L = slice(at, at + GROUP), rows.lengths[at]
+            steps, lengths = torch.arange(L), size[within, None]
+            shape = (len(lengths), H, L)
+            self.groups.append((len(lengths), L))
+            filled = start[within, None] + torch.minimum(steps, lengths - 1)  # fill repeats the last token
+            token.append(filled[:, None].expand(shape).reshape(-1))
+            is_real.append((steps < lengths)[:, None].expand(shape).reshape(-1))
+            head.append(torch.arange(H)[:, None].expand(shape).reshape(-1))
+        token, is_real, head = torch.cat(token), torch.cat(is_real), torch.cat(head)
         home = torch.empty(int(size.sum()) * H, dtype=torch.long)
         home[(token * H + head)[is_real]] = torch.arange(len(token))[is_real]
-        return cls(
-            order=order,
-            tokens=(order[:, None] * T + steps)[real],
-            positions=steps.expand_as(real)[real],
-            last=start + size - 1,
-            groups=groups,
-            filled=(token * 3 + torch.arange(3)[:, None]) * H + head,
-            home=home.view(-1, H),
-        )
+        device = rows.order.device
+        # (3, S) for q, k, v and each slot of a group: which piece of E numbers of (N, 3, H) belongs there
+        self.filled = send((token * 3 + torch.arange(3)[:, None]) * H + head, device)
+        self.home = send(home.view(-1, H), device)  # (N, H) slot of each token and head
 
-
-def packed_attention(qkv: Tensor, rows: PackedRows, dropout: nn.Module, pooled: bool) -> Tensor:
-    """Causal attention within each row: (N, 3 D) -> (N, D), or with `pooled` (B, D) for the last tokens alone."""
-    N, H = rows.home.shape
-    E = qkv.shape[1] // (3 * H)
-    parts = _Fill.apply(qkv, rows)
-    outputs, first = [], 0
-    for i, (R, L) in enumerate(rows.groups):
-        q, k, v = parts[i :: len(rows.groups)]  # (R H, L, E)
-        bias = q.new_full((L, L), -torch.inf).triu(1)  # a query looks at itself and what stands before it
-        if pooled:
-            last = rows.last[first : first + R]
-            q = qkv[last, : H * E].view(R * H, 1, E)
-            bias = bias[rows.positions[last]].repeat_interleave(H, dim=0).unsqueeze(1)
-            first += R
-        outputs.append(_attend(q, k, v, bias, dropout).view(-1, E))
-    out = torch.cat(outputs)
-    return out.view(-1, H * E) if pooled else _Unfill.apply(out, rows.home.view(-1)).view(N, H * E)
+    def __call__(self, qkv: Tensor, dropout: nn.Module, pooled: bool) -> Tensor:
+        """(N, 3 D) -> (N, D), or with `pooled` (B, D) for the last tokens alone."""
+        N, H = self.home.shape
+        E = qkv.shape[1] // (3 * H)
+        parts = _Fill.apply(qkv, self)
+        outputs, first = [], 0
+        for i, (R, L) in enumerate(self.groups):
+            q, k, v = parts[i :: len(self.groups)]  # (R H, L, E)
+            bias = q.new_full((L, L), -torch.inf).triu(1)  # a query looks at itself and what stands before it
+            if pooled:
+                last = self.rows.last[first : first + R]
+                q = qkv[last, : H * E].view(R * H, 1, E)
+                bias = bias[self.rows.positions[last]].repeat_interleave(H, dim=0).unsqueeze(1)
+                first += R
+            outputs.append(_attend(q, k, v, bias, dropout).view(-1, E))
+        out = torch.cat(outputs)
+        return out.view(-1, H * E) if pooled else _Unfill.apply(out, self.home.view(-1)).view(N, H * E)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: nn.Module) -> Tensor:
@@ -95,22 +78,22 @@ class _Fill(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, qkv: Tensor, rows: PackedRows) -> tuple[Tensor, ...]:
-        ctx.rows = rows
-        H = rows.home.shape[1]
+    def forward(ctx, qkv: Tensor, plan: GroupedAttention) -> tuple[Tensor, ...]:
+        ctx.plan = plan
+        H = plan.H
         E = qkv.shape[1] // (3 * H)
-        pieces = qkv.reshape(-1, E).index_select(0, rows.filled.view(-1))
-        sizes = [R * H * L for R, L in rows.groups]
-        return tuple(part.view(-1, L, E) for part, (_, L) in zip(pieces.split(sizes * 3), rows.groups * 3))
+        pieces = qkv.reshape(-1, E).index_select(0, plan.filled.view(-1))
+        sizes = [R * H * L for R, L in plan.groups]
+        return tuple(part.view(-1, L, E) for part, (_, L) in zip(pieces.split(sizes * 3), plan.groups * 3))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):
-        N, H = ctx.rows.home.shape
-        E, S = grads[0].shape[2], ctx.rows.filled.shape[1]
-        home = torch.stack([ctx.rows.home + part * S for part in range(3)], dim=1)  # (N, 3, H)
+        home, S = ctx.plan.home, ctx.plan.filled.shape[1]
+        N, E = len(home), grads[0].shape[2]
+        at = torch.stack([home + part * S for part in range(3)], dim=1)  # (N, 3, H)
         pieces = torch.cat([grad.reshape(-1, E) for grad in grads])
-        return pieces.index_select(0, home.view(-1)).view(N, -1), None
+        return pieces.index_select(0, at.view(-1)).view(N, -1), None
 
 
 class _Unfill(torch.autograd.Function):

@@ -109,7 +109,7 @@ def train_with(bug: str, task: data.Task, config: BugsConfig, place: Place) -> R
         if bug != CLIPPED_SCALED:
             scaler.unscale_(optimizer)
         losses.append(total)
-        norms.append(clip_gradients(model, 1.0))
+        norms.append(float(clip_gradients(model, 1.0)))
         scaler.step(optimizer)
         scaler.update()
         updates += bug != PER_BATCH

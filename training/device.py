@@ -23,11 +23,7 @@ class Place:
     precision: str
     reason: str
     ranks: Ranks = Ranks()  # the processes that share the work, each on a device of its own or on some of the cores
-
-    @property
-    def fast(self) -> bool:
-        """Whether the fast forms of the layers are used: they are written for a CPU and untried elsewhere."""
-        return self.device.type == "cpu"
+    fast: bool = True  # whether the fast forms of the layers are used
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -40,16 +36,21 @@ class Place:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __str__(self) -> str:
-        form = "" if self.fast else "; the plain form of the model, the fast one is untried there"
+        form = "" if self.fast else "; the plain form of the model"
+        if self.device.type != "cpu":
+            form = "; the fast form, untried there" if self.fast else f"{form}, the fast one (--fast) is untried there"
         size, threads = self.ranks.size, torch.get_num_threads()
         shared = "" if size == 1 else f"; {size} processes, {threads} CPU thread{'s' * (threads > 1)} each"
         return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}{shared}"
 
 
-def choose_place(device: str = "auto", precision: str = "auto", width: int | None = None) -> Place:
-    """Turn the two flags into a Place; raises UsageError for what this machine does not have.
+def choose_place(
+    device: str = "auto", precision: str = "auto", width: int | None = None, fast: bool | None = None
+) -> Place:
+    """Turn the three flags into a Place; raises UsageError for what this machine does not have.
 
-    `width` is the model's n_embd: with it, `auto` on a CPU measures whether bf16 pays there.
+    `width` is the model's n_embd: with it, `auto` on a CPU measures whether bf16 pays there. Unless `fast` says
+    otherwise, the fast forms are used on a CPU alone: on a GPU nobody has tried them.
     """
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -73,4 +74,4 @@ def choose_place(device: str = "auto", precision: str = "auto", width: int | Non
         raise UsageError("--precision bf16: this GPU only emulates it; use fp16 or fp32")
     else:
         why += f", --precision {precision}"
-    return Place(torch.device(device), precision, why, ranks)
+    return Place(torch.device(device), precision, why, ranks, device == "cpu" if fast is None else fast)

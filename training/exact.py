@@ -23,8 +23,10 @@ MEANING = (
 )
 
 
-def check_exact(precision: str, processes: int = 1) -> None:
+def check_exact(precision: str, processes: int = 1, fast: bool | None = None) -> None:
     """Raise UsageError for what would round otherwise than one process of Trainer in fp32."""
+    if fast:
+        raise UsageError("--exact --fast: exact mode computes the plain form; leave out one of the two")
     if precision not in ("auto", "fp32"):
         raise UsageError(f"--exact --precision {precision}: exact mode computes in fp32; leave out one of the two")
     if processes > 1:

@@ -7,7 +7,7 @@ import inspect
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.errors import UsageError
 
@@ -60,10 +60,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(model: nn.Module, max_norm: float) -> float:
-    """Scale all gradients so that their common norm is at most `max_norm` (0: leave them); returns the norm before.
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
+    """Scale all gradients so that their common norm is at most `max_norm` (0: leave them); returns the norm before, ().
 
     The norms are added in the model's order, not in that of the optimizer's groups: another order rounds differently.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf))
+    return torch.nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)

@@ -20,7 +20,7 @@ def right(gradients: Gradients, max_norm: float) -> float:
     model = nn.ParameterList([torch.zeros_like(gradient) for gradient in gradients])
     for parameter, gradient in zip(model, gradients):
         parameter.grad = gradient
-    return by_the_project(model, max_norm)
+    return float(by_the_project(model, max_norm))
 
 
 def norm_of(gradients: Gradients) -> float:

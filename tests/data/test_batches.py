@@ -47,9 +47,10 @@ def test_a_batch_gives_its_rows_back_under_the_mask(ids):
     assert batch.input_ids.shape == (len(ids), max(map(len, ids)))
 
 
-def test_a_batch_moves_to_a_device_as_a_whole():
+def test_a_batch_moves_to_a_device_and_leaves_its_mask_where_the_lengths_can_be_read():
     batch = collate([[5, 6], [7]], pad_token_id=0, labels=[1, 0]).to(torch.device("meta"))
-    assert {batch.input_ids.device.type, batch.attention_mask.device.type, batch.labels.device.type} == {"meta"}
+    assert {batch.input_ids.device.type, batch.labels.device.type} == {"meta"}
+    assert batch.attention_mask.tolist() == [[1, 1], [1, 0]] and batch.tokens == 3
     assert collate([[5]], pad_token_id=0).to(torch.device("cpu")).labels is None
 
 

@@ -8,7 +8,8 @@ import torch
 
 import gpt2
 from gpt2.fast import right_padded_lengths
-from gpt2.packed_attention import GROUP, PackedRows
+from gpt2.packed_attention import GROUP, GroupedAttention
+from gpt2.packing import PackedRows
 
 CONFIG = gpt2.GPT2Config(vocab_size=101, n_positions=16, n_embd=32, n_layer=3, n_head=4, eos_token_id=0, num_labels=3)
 
@@ -115,15 +116,16 @@ def test_the_order_of_the_rows_and_their_neighbours_do_not_matter(fast):
 
 def test_where_each_token_stands():
     lengths = [2, 5, 1, 3, 3, 1, 4, 2, 2, 1]
-    rows, H = PackedRows.of(lengths, T=6, H=2), 2
-    assert rows.groups == [(GROUP, 5), (2, 1)]
-    assert [lengths[i] for i in rows.order] == sorted(lengths, reverse=True)
+    rows, H = PackedRows.of(lengths, 6, torch.device("cpu")), 2
+    assert [lengths[i] for i in rows.order] == rows.lengths == sorted(lengths, reverse=True)
     assert rows.tokens.tolist() == [row * 6 + t for row in rows.order.tolist() for t in range(lengths[row])]
     assert rows.positions.tolist() == [t for row in rows.order.tolist() for t in range(lengths[row])]
     assert rows.tokens[rows.last].tolist() == [row * 6 + lengths[row] - 1 for row in rows.order.tolist()]
+    plan = GroupedAttention(rows, H)
+    assert plan.groups == [(GROUP, 5), (2, 1)]
     for part in range(3):  # taking a piece home from its slot gives back the piece
         pieces = torch.arange(sum(lengths) * 3 * H).view(-1, 3, H)
-        assert torch.equal(pieces.view(-1)[rows.filled[part]][rows.home], pieces[:, part])
+        assert torch.equal(pieces.view(-1)[plan.filled[part]][plan.home], pieces[:, part])
 
 
 def test_saved_files_name_the_class_that_transformers_knows(fast, tmp_path):

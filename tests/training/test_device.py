@@ -46,7 +46,16 @@ def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, pr
     assert (place.device.type, place.precision) == (device, precision)
     assert why in place.reason
     assert str(place).startswith(f"device {device}, precision {precision}: {place.reason}")
-    assert ("the fast one is untried there" in str(place)) == (device != "cpu")
+    assert place.fast == (device == "cpu")
+    assert ("; the plain form of the model, the fast one (--fast) is untried there" in str(place)) != place.fast
+
+
+def test_the_fast_form_is_used_on_a_gpu_only_where_it_is_asked_for_and_then_said_to_be_untried(machine):
+    machine(cuda=True, bf16=True)
+    place = choose_place(fast=True)
+    assert place.fast and str(place).endswith("; the fast form, untried there")
+    place = choose_place("cpu", "fp32", fast=False)
+    assert not place.fast and str(place).endswith("; the plain form of the model")
 
 
 def test_what_was_asked_for_is_the_reason(machine):

@@ -1,0 +1,36 @@
+"""The rows of a batch back to back, as one (N, D) tensor without padding.
+
+All that says where a token stands is worked out on the CPU, from the lengths, and sent ahead: reading a number back
+from a GPU would wait until it has done everything it was asked for before.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Where the tokens of a right-padded batch stand when its rows are put back to back, longest first."""
+
+    lengths: list[int]  # tokens of each row, falling
+    order: Tensor  # (B,) which row of the batch is first, second, ...
+    tokens: Tensor  # (N,) index of each token in the flattened (B, T) batch
+    positions: Tensor  # (N,) 0, 1, 2, ... within each row
+    last: Tensor  # (B,) index in N of each row's last token, in `order`
+
+    @classmethod
+    def of(cls, lengths: list[int], T: int, device: torch.device) -> "PackedRows":
+        """`lengths` are the tokens of each row, 1 to T, in a batch that is T wide; the tensors will be on `device`."""
+        order = torch.tensor(sorted(range(len(lengths)), key=lambda row: -lengths[row]))
+        size = torch.tensor(lengths)[order]
+        steps = torch.arange(int(size[0]))
+        real = steps < size[:, None]  # (B, longest)
+        tensors = (order, (order[:, None] * T + steps)[real], steps.expand_as(real)[real], size.cumsum(0) - 1)
+        return cls(size.tolist(), *(send(tensor, device) for tensor in tensors))
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` of the CPU on `device`, without waiting for what a GPU is still doing."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
