@@ -42,8 +42,10 @@ class Batch:
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """From memory that a GPU may fetch from while this process goes on."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """From the CPU to a GPU without waiting for what it is still doing, which takes memory that stays where it is."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[array], int]:

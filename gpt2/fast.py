@@ -1,7 +1,7 @@
 """The fast form of the classifier: the same parameters and the same answer, without computing what nobody reads.
 
 * A batch's padding is left out: the rows stand back to back as one (N, D) tensor (packing.py), also in attention
-  (packed_attention.py, and jagged_attention.py for CUDA).
+  (packed_attention.py, and varlen_attention.py for CUDA).
 * In the last block, everything after the keys and values is computed for the scored tokens alone.
 * GELU is one pass of torch's over the widest tensor there is, instead of seven.
 
@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.jagged_attention import JaggedAttention
 from gpt2.model import GPT2MLP, Conv1D, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
 from gpt2.packed_attention import GroupedAttention
 from gpt2.packing import PackedRows
+from gpt2.varlen_attention import VarlenAttention, flash_works
 
-Attention = GroupedAttention | JaggedAttention
+Attention = GroupedAttention | VarlenAttention
 
 
 class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
@@ -40,9 +40,7 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
             return super().forward(input_ids, attention_mask, position_ids, labels)
         body = self.transformer
         rows = PackedRows.of(lengths, input_ids.shape[1], input_ids.device)
-        H = self.config.n_head
-        jagged = JaggedAttention.fits(input_ids.device, self.config.n_embd // H)
-        attend = JaggedAttention(rows, H) if jagged else GroupedAttention(rows, H)
+        attend = self.attention(rows)
         x = body.drop(body.wte(input_ids.reshape(-1)[rows.tokens]) + body.wpe(rows.positions))  # (N, D)
         for block in body.h[:-1]:
             x = body.through(packed_block, block, x, attend)
@@ -52,6 +50,12 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         logits = logits[rows.order.argsort()]  # (B, C), in the order of the batch again
         loss = None if labels is None else F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
         return GPT2Output(loss=loss, logits=logits)
+
+    def attention(self, rows: PackedRows) -> Attention:
+        device, H, E = rows.order.device, self.config.n_head, self.config.n_embd // self.config.n_head
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else self.transformer.wte.weight.dtype
+        return VarlenAttention(rows, H) if flash_works(device, dtype, E) else GroupedAttention(rows, H)
 
 
 def right_padded_lengths(input_ids: Tensor, attention_mask: Tensor | None) -> list[int] | None:

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gpt2.checkpoint import PretrainedModel
 from gpt2.config import CheckpointError, GPT2Config
+from gpt2.packing import send
 
 
 @dataclass
@@ -159,7 +160,7 @@ def attention_bias(attention_mask: Tensor | None, device: torch.device) -> Tenso
         return None
     T = attention_mask.shape[1]
     causal = torch.ones(T, T, dtype=torch.bool, device=device).tril()
-    return causal & attention_mask.to(device, non_blocking=True).bool()[:, None, None, :]
+    return causal & send(attention_mask, device).bool()[:, None, None, :]
 
 
 class GPT2LMHeadModel(PretrainedModel):
@@ -225,4 +226,4 @@ def last_token(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     if attention_mask is None:
         return torch.full((B,), T - 1, device=input_ids.device)
     last = (torch.arange(T, device=attention_mask.device) * attention_mask).argmax(dim=-1)
-    return last.to(input_ids.device, non_blocking=True)
+    return send(last, input_ids.device)

@@ -32,5 +32,7 @@ class PackedRows:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` of the CPU on `device`, without waiting for what a GPU is still doing."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """`tensor` on `device`: from the CPU to a GPU without waiting for what it is still doing."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

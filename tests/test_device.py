@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_flatten
 
 import data
 import gpt2
+import gpt2.fast
 import lora
 import train
 from training import dropout
@@ -45,14 +46,24 @@ class Watch(TorchDispatchMode):
 @pytest.fixture
 def place(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # torch has none for meta
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
     return Place(META, "fp32", "as if it were a GPU")
+
+
+FORMS = pytest.mark.parametrize("form", ["plain", "fast", "fast, attention by the kernel"], indirect=True)
+
+
+@pytest.fixture
+def form(request, monkeypatch):
+    monkeypatch.setattr(gpt2.fast, "flash_works", lambda *_: "kernel" in request.param)
+    return request.param
 
 
 def classifier(form):
     torch.manual_seed(0)
     model = gpt2.GPT2ForSequenceClassification(CONFIG)
     lora.apply_lora(model, lora.LoraConfig(r=4, lora_dropout=0.1, task_type="SEQ_CLS"))
-    if form == "fast":
+    if form != "plain":
         for part in (gpt2, lora, dropout):
             part.use_fast(model)
     return model.to(META)
@@ -63,7 +74,7 @@ def batches(*lengths):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("form", ["fast", "plain"])
+@FORMS
 def test_a_training_step_reads_from_the_device_once(place, form, checkpointing):
     model = classifier(form)
     model.transformer.gradient_checkpointing = checkpointing
@@ -76,7 +87,7 @@ def test_a_training_step_reads_from_the_device_once(place, form, checkpointing):
     assert seen == [META, META]  # both passes were really made there
 
 
-@pytest.mark.parametrize("form", ["fast", "plain"])
+@FORMS
 def test_an_evaluation_reads_the_logits_of_each_batch_and_nothing_else(place, form):
     numbered = list(zip(([0, 1, 2], [3, 4]), batches([5, 2, 9], [3, 1])))
     with Watch() as watch:
