@@ -52,6 +52,7 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         return GPT2Output(loss=loss, logits=logits)
 
     def attention(self, rows: PackedRows) -> Attention:
+        """The kernel for what c_attn will give, where there is one and it works; else groups."""
         device, H, E = rows.order.device, self.config.n_head, self.config.n_embd // self.config.n_head
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else self.transformer.wte.weight.dtype
