@@ -1,7 +1,7 @@
 """Attention over rows that stand back to back, for CUDA: FlashAttention's kernel, which is told where each row begins.
 
 Dao 2023, "FlashAttention-2". The operator is private to torch: the public `varlen_attn` has no dropout, and jagged
-tensors, which call the same kernel, cost 9 ms of Python a block. So it is tried before it is trusted, and
+tensors, which call the same kernel, cost milliseconds of Python a block. So it is tried before it is trusted, and
 GroupedAttention is its twin. fp32 has no such kernel, and torch's memory-efficient one is no substitute: for rows of
 different lengths its dropout draws one mask for all of them, and another one in the backward pass.
 
