@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,89 +16,29 @@ import torch.nn.functional as F
 import data
 import gpt2
 import lora
+from tasks.config import TrainConfig
 from training import dropout
-from training.device import DEVICES, PRECISIONS, Place, choose_place
+from training.device import Place, choose_place
 from training.distributed import run_together, sum_gradients
 from training.errors import NonFiniteError, Stopped, run_door
 from training.evaluation import evaluate, score_baselines
 from training.exact import MEANING, check_exact, draw_for_epoch
 from training.files import atomic_directory, write_atomically
 from training.heap import keep_heap
-from training.optimization import SCHEDULES, build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
+from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
 from training.progress import Progress
 from training.report import describe_run, model_card, summary
 from training.run import MetricsLog, StopRequest, open_run, write_config
-from training.settings import check_range, option, parse_flags, read_preset, read_toml
+from training.settings import parse_flags, read_preset, read_toml
 from training.state import RunState, Trainee, run_of
 from training.task import TaskRecord
 
 ROOT = Path(__file__).resolve().parent
-STRATEGIES = ("no", "epoch", "steps")
-BEST = ("loss", "accuracy", "f1", "mcc")
 EXAMPLES = """examples:
   python train.py                                                  bundled model and messages, offline
   python train.py --preset seed                                    the notebook's recipe on GPT-2
   python train.py --model gpt2 --dataset mine.csv --text_column body --label_column topic
   python train.py --resume_from_checkpoint runs/tiny               go on where a run was stopped"""
-
-
-# fmt: off
-@dataclass(frozen=True)
-class TrainConfig:
-    preset: str = option("tiny", "recipe in presets/, or a .toml file; flags override it", group="what")
-    model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what")
-    dataset: str = option("data/messages/messages.tsv", "file (.tsv .csv .jsonl) or hub id", group="what")
-    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="what")
-    label_column: str | None = option(None, "if it is not called label, class, ...", group="what")
-    encoding: str = option("utf-8", "of a data file", group="what")
-    strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
-    split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what", choices=data.SPLITS)
-    split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
-    test_size: float = option(0.2, "share of the rows that only report", group="what")
-    val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")
-    max_length: int | None = option(None, "cut texts to so many tokens; default: all positions", group="what")
-    train: str = option("lora", "what is trained", group="LoRA", choices=("lora", "head", "full"))
-    lora_r: int = option(8, "rank r of A and B", group="LoRA")
-    lora_alpha: float = option(32.0, "the update is scaled by lora_alpha / r", group="LoRA")
-    lora_dropout: float = option(0.1, "dropout on the input of A", group="LoRA")
-    target_modules: tuple[str, ...] = option(("c_attn", "c_proj"), "layers, by the end of their name", group="LoRA")
-    use_rslora: bool = option(False, "scale by lora_alpha / sqrt(r)", group="LoRA")
-    learning_rate: float = option(1e-3, "peak learning rate", group="training", short="lr")
-    per_device_train_batch_size: int = option(32, "rows per forward pass", group="training", short="batch_size")
-    gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", group="training")
-    num_train_epochs: int = option(3, "passes over the training rows", group="training", short="epochs")
-    max_steps: int = option(-1, "optimizer steps; above 0 it overrides the epochs", group="training")
-    weight_decay: float = option(0.01, "AdamW's, on all but biases and norms", group="training")
-    warmup_steps: float = option(0.0, "linear warm-up; below 1: a share of all steps", group="training")
-    lr_scheduler_type: str = option("linear", "after the warm-up", group="training", choices=SCHEDULES)
-    max_grad_norm: float = option(1.0, "clip gradients to this norm; 0: do not", group="training")
-    seed: int = option(42, "new weights, order of rows, dropout", group="training")
-    eval_strategy: str = option("epoch", "when to evaluate", group="evaluation", choices=STRATEGIES)
-    eval_steps: int = option(50, "with --eval_strategy steps", group="evaluation")
-    per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
-    load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
-    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=BEST)
-    output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
-    overwrite: bool = option(False, "replace the run in --output_dir", group="files")
-    resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")
-    save_strategy: str = option("epoch", "when to save a checkpoint", group="files", choices=STRATEGIES)
-    save_steps: int = option(50, "with --save_strategy steps", group="files")
-    save_total_limit: int = option(2, "newest checkpoints kept, besides the best", group="files")
-    logging_steps: int = option(10, "report every so many steps", group="files")
-    device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
-    precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
-    gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
-    exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
-    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="training")
-
-    def __post_init__(self) -> None:
-        at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
-                      "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
-        check_range(self, at_least_1, 1)
-        check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
-        if self.exact:
-            check_exact(self.precision, fast=self.fast)
-# fmt: on
 
 
 def main(config: TrainConfig) -> dict[str, Any]:
@@ -121,6 +60,11 @@ def main(config: TrainConfig) -> dict[str, Any]:
     max_length = min(config.max_length or shape.n_positions, shape.n_positions)
     task = data.prepare_task(dataset, data.split_rows(dataset, **how), tokenizer, tokenizer.eos_token_id, max_length)
     print(task.describe())
+    tests = [task]
+    if config.also_test:
+        other = dataclasses.replace(source, name=locate(config.also_test))
+        tests.append(task.beside(data.load_texts(other, data.TextRule(config.strip), dataset.label_names), tokenizer))
+        print(tests[-1].describe())
     # 3. The frozen model, and LoRA on it.
     model, fingerprint = build_model(config, directory, task)
     model.to(place.device)
@@ -141,15 +85,17 @@ def main(config: TrainConfig) -> dict[str, Any]:
         if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run, config, output_dir=str(run), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
-        before = scores_of(task.split.test, model, config, task, place)
-        known = score_baselines(task.baselines(), task.labels(task.split.test))
+        before = [scores_of(rows.split.test, model, config, rows, place) for rows in tests]
+        known = [score_baselines(task.baselines(rows.test_texts), rows.labels(rows.split.test)) for rows in tests]
         # 5. Training.
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         fit(model, config, task, place, run, state)
         # 6. How good it is after, and the files that keep it.
-        after = scores_of(task.split.test, model, config, task, place)
-        results = {"before": before, "after": after, "baselines": known}
+        after = [scores_of(rows.split.test, model, config, rows, place) for rows in tests]
+        results, *others = ({"before": b, "after": a, "baselines": k} for b, a, k in zip(before, after, known))
         results |= describe_run(config, state, place, lora.count_parameters(model), task)
+        if others:
+            results["also_test"] = others[0] | {"dataset": config.also_test, "seen_in_train": tests[1].seen}
         if place.ranks.is_main:
             save_product(run, model, config, tokenizer, record, results)
             write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
@@ -292,7 +238,10 @@ def read_settings(argv: list[str]) -> TrainConfig:
     if flags.get("resume_from_checkpoint"):
         run = run_of(Path(flags["resume_from_checkpoint"]))
         return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
-    return TrainConfig(**(read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets") | flags))
+    recipe = read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets")
+    if "dataset" in flags:
+        recipe.pop("also_test", None)  # it goes with the preset's own rows; others may have other labels
+    return TrainConfig(**(recipe | flags))
 
 
 if __name__ == "__main__":

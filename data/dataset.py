@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,12 @@ class TextDataset:
         return digest.hexdigest()
 
 
-def load_texts(source: Source, rule: TextRule) -> TextDataset:
+def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None = None) -> TextDataset:
     """All rows of a file, or of a hub dataset's `train` split; raises DataError unless they can be learned from.
 
     Labels are numbered in alphabetical order (numbers in numerical), so that of ham and spam the second, the
-    positive one, is spam. A hub dataset's own order is kept.
+    positive one, is spam. A hub dataset's own order is kept. With `label_names`, those of what was learned, the rows
+    are only to be tested on: they get these numbers, and one label is enough.
     """
     names: list[str] | None = None
     rows: Iterable[Row]
@@ -70,6 +71,7 @@ def load_texts(source: Source, rule: TextRule) -> TextDataset:
         rows, names = _from_hub(source)
     else:
         rows = read_rows(source)
+    names = list(label_names) if label_names else names
     texts, labels, places = [], [], {}
     for row in rows:
         texts.append(rule.apply(row))
@@ -81,7 +83,8 @@ def load_texts(source: Source, rule: TextRule) -> TextDataset:
     unknown = next((label for label in places if label not in names), None)
     if unknown is not None:
         raise DataError(f"{places[unknown]}: label {unknown} is not one of {', '.join(names)}; an unlabelled row?")
-    _check_labels(source.name, names, places, len(texts))
+    if not label_names:
+        _check_labels(source.name, names, places, len(texts))
     number = {name: i for i, name in enumerate(names)}
     return TextDataset(source.name, texts, [number[label] for label in labels], names)
 

@@ -48,14 +48,27 @@ class Task:
         for positions in by_length([self.ids[row] for row in rows], batch_size):
             yield positions, self.batch([rows[position] for position in positions])
 
-    def baselines(self) -> dict[str, Probabilities]:
-        """What each baseline says of the test rows."""
-        texts, train = self.dataset.texts, self.split.train
-        known = [texts[row] for row in train], self.labels(train), len(self.dataset.label_names)
-        return {name: rule(*known, [texts[row] for row in self.split.test]) for name, rule in BASELINES.items()}
+    @property
+    def test_texts(self) -> list[str]:
+        return [self.dataset.texts[row] for row in self.split.test]
+
+    def baselines(self, texts: Sequence[str]) -> dict[str, Probabilities]:
+        """What each baseline, knowing the training rows, says of `texts`."""
+        train = self.split.train
+        known = [self.dataset.texts[row] for row in train], self.labels(train), len(self.dataset.label_names)
+        return {name: rule(*known, texts) for name, rule in BASELINES.items()}
+
+    def beside(self, dataset: TextDataset, tokenizer: Encoder) -> "Task":
+        """Rows from elsewhere that only test; `seen` counts those that stand word for word in this training part."""
+        ids, cut = encode(tokenizer, dataset.texts, self.max_length)
+        trained = {self.dataset.texts[row] for row in self.split.train}
+        seen = sum(text in trained for text in dataset.texts)
+        return Task(dataset, Split([], [], list(range(len(ids)))), ids, self.max_length, cut, seen, self.pad_token_id)
 
     def describe(self) -> str:
         """What a user should know of the rows before training starts."""
+        if not self.split.train:
+            return f"{self.dataset.name}: {len(self.ids):,} rows that only test; {self.seen:,} of them are trained on"
         names, labels = self.dataset.label_names, self.dataset.labels
         counts = ", ".join(f"{labels.count(i):,} {name}" for i, name in enumerate(names[:6])) + ", ..." * (
             len(names) > 6

@@ -1,10 +1,10 @@
 """Pretrain the small base model that ships in assets/gpt2-tiny: next-token prediction on plain text files.
 
-    python scripts/pretrain_base.py --corpus BOOKS --output_dir work/base
+    python scripts/pretrain_base.py --corpus MODERN BOOKS --shares 0.85 0.15 --output_dir work/base --compile
 
-BOOKS is a directory of .txt files, one paragraph a line, documents separated by a line `<|endoftext|>`. An interrupted
-run goes on from its last checkpoint when the same command is given again. Nothing of the texts ends up in the model
-directory except what the weights and the tokenizer have learned.
+MODERN and BOOKS are directories as scripts/corpus.py reads them. An interrupted run goes on from its last checkpoint
+when the same command is given again. Nothing of the texts ends up in the model directory except what the weights and
+the tokenizer have learned.
 """
 
 import dataclasses
@@ -12,71 +12,86 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import tokenizers
 import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from corpus import HeldOut, Mixture, held_out_parts, prepare_tokens  # noqa: E402
+from muon import Muon  # noqa: E402
 
 from gpt2 import GPT2Config, GPT2LMHeadModel, Tokenizer  # noqa: E402
 from training import checkpoint as ckpt  # noqa: E402
 from training.device import DEVICES, PRECISIONS, Place, choose_place  # noqa: E402
 from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
-from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
+from training.optimization import clip_gradients, set_learning_rate  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
-SEPARATOR = "<|endoftext|>"
+LOOK = 50  # steps between two looks at the loss: each waits for a GPU
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    corpus: str = option("", "directory of .txt files to learn from", group="texts")
+    corpus: tuple[str, ...] = option((), "directories of .txt files to learn from", group="texts")
+    shares: tuple[float, ...] = option((), "of each directory in the training rows; default: alike", group="texts")
     output_dir: str = option("work/base", "where tokens, checkpoints and the finished model go", group="texts")
-    held_out: int = option(50, "every n-th document is kept for evaluation", group="texts")
-    vocab_size: int = option(4096, "entries of the byte-level BPE", group="model")
+    held_out: int = option(50, "every n-th document of a file is kept for evaluation", group="texts")
+    vocab_size: int = option(8192, "entries of the byte-level BPE", group="model")
     n_embd: int = option(256, "width", group="model")
     n_layer: int = option(4, "blocks", group="model")
     n_head: int = option(4, "heads per block", group="model")
     n_positions: int = option(256, "context, in tokens", group="model")
-    batch_size: int = option(32, "rows of n_positions tokens per step", group="training")
-    max_steps: int = option(2400, "optimizer steps", group="training")
-    learning_rate: float = option(2e-3, "peak of the cosine", group="training", short="lr")
-    warmup_steps: float = option(100.0, "linear warm-up", group="training")
-    weight_decay: float = option(0.1, "AdamW's", group="training")
+    dropout: float = option(0.1, "in the config of the finished model; pretraining uses none", group="model")
+    batch_size: tuple[int, ...] = option((16, 32), "rows a step, each for an equal part of the steps", group="training")
+    max_steps: int = option(4000, "optimizer steps", group="training")
+    optimizer: str = option("muon", "of the blocks' matrices", group="training", choices=("muon", "adamw"))
+    learning_rate: float = option(4e-3, "peak", group="training", short="lr")
+    warmup_steps: int = option(100, "linear warm-up", group="training")
+    cooldown: float = option(0.6, "last share of the steps, in which the rate falls linearly to 0", group="training")
+    weight_decay: float = option(0.1, "of matrices", group="training")
     seed: int = option(0, "initial weights and order of rows", group="training")
     eval_steps: int = option(200, "evaluate and save a checkpoint every so many steps", group="training")
     compile: bool = option(False, "torch.compile the model (needs a C++ compiler on a CPU)", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS[:-1])
 
+    def __post_init__(self) -> None:
+        if self.shares and len(self.shares) != len(self.corpus):
+            raise UsageError(f"--shares: {len(self.shares)} shares for {len(self.corpus)} directories")
+
 
 def main(config: PretrainConfig) -> None:
-    place = choose_place(config.device, config.precision)
+    place = choose_place(config.device, config.precision, config.n_embd)
     print(place)
     work = Path(config.output_dir)
     work.mkdir(parents=True, exist_ok=True)
     # 1. Texts into one long row of token ids, kept on disk for the next start.
-    tokenizer = prepare_tokens(config, work)
-    train = np.load(work / "train.npy", mmap_mode="r")
-    test = torch.from_numpy(np.load(work / "test.npy").astype(np.int64))
-    seen = config.max_steps * config.batch_size * config.n_positions
-    print(f"{len(train):,} training tokens, {len(test):,} held out; {seen:,} to be seen")
+    tokenizer = prepare_tokens(config.corpus, config.held_out, config.vocab_size, work)
+    names = [Path(directory).resolve().name for directory in config.corpus]
+    shares = dict(zip(names, config.shares or [1.0] * len(names)))
+    texts, held_out = Mixture(work, shares, place.device, config.seed), held_out_parts(work)
+    seen = sum(rows_at(step, config) for step in range(config.max_steps)) * config.n_positions
+    print(f"{len(texts.tokens):,} training tokens, of which {seen:,} will be drawn")
     # 2. A fresh GPT-2.
     model = build_model(config, tokenizer).to(place.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     # 3. The loop.
-    curve = fit(model, config, place, work, train, test)
+    curve = fit(model, config, place, work, texts, held_out)
     # 4. The finished model, in half precision: it is read back into float32.
+    model.config = dataclasses.replace(
+        model.config, embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout
+    )
     with atomic_directory(work / "model") as directory:
         model.half().save_pretrained(directory)
         tokenizer.save_pretrained(directory)
-        record = {"config": dataclasses.asdict(config), "tokens_seen": seen, "curve": curve}
+        record = {"config": dataclasses.asdict(config), "device": place.device.type, "precision": place.precision}
+        record |= {"tokens_seen": seen, "curve": curve}
         (directory / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {work / 'model'}")
 
@@ -93,119 +108,121 @@ def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel
     return GPT2LMHeadModel(shape)
 
 
+def build_optimizers(model: GPT2LMHeadModel, config: PretrainConfig, place: Place) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms; or AdamW for all."""
+    inside = {name: p for name, p in model.transformer.h.named_parameters() if p.dim() == 2}
+    matrices = [(p, 3 if name.endswith("c_attn.weight") else 1) for name, p in inside.items()]
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    if config.optimizer == "muon":
+        dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
+        optimizers["muon"] = Muon(matrices, config.learning_rate, config.weight_decay, dtype=dtype)
+    taken = {id(p) for p, _ in matrices} if optimizers else set()
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.dim() == 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() != 2], "weight_decay": 0.0},
+    ]
+    # betas as GPT-3 and its followers: the gradients of a young language model move fast
+    optimizers["optimizer"] = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+    return optimizers
+
+
 def fit(
-    model: GPT2LMHeadModel, config: PretrainConfig, place: Place, work: Path, train: np.ndarray, test: torch.Tensor
+    model: GPT2LMHeadModel, config: PretrainConfig, place: Place, work: Path, texts: Mixture, held_out: list[HeldOut]
 ) -> list[dict]:
-    """Next-token training with a cosine; returns the curve of losses and bits per byte."""
-    test_bytes = json.loads((work / "tokens.json").read_text())["test_bytes"]
-    parameters = dict(model.named_parameters())
-    optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
-    for group in optimizer.param_groups:
-        group["betas"] = (0.9, 0.95)  # as GPT-3 and its followers: the gradients of a young language model move fast
-    first, curve = resume(work, optimizer, parameters, config, place)
-    run = torch.compile(model) if config.compile else model
-    schedule = {"peak": config.learning_rate, "schedule": "cosine", "warmup_steps": config.warmup_steps}
-    began, smooth = time.perf_counter(), None
+    """Next-token training; returns the curve of losses and bits a byte."""
+    parameters, optimizers = dict(model.named_parameters()), build_optimizers(model, config, place)
+    first, curve = resume(work, optimizers, parameters, config, place)
+    run = torch.compile(model, dynamic=False) if config.compile else model
+    began, tokens, smooth = time.perf_counter(), 0, math.nan
+    losses = torch.zeros((), device=place.device)
     bar = tqdm(range(first, config.max_steps), initial=first, total=config.max_steps, disable=None, unit="step")
     for step in bar:
-        set_learning_rate(optimizer, learning_rate_at(step, config.max_steps, **schedule))
-        rows = batch(train, step, config).to(place.device)
+        rows = texts.batch(step, rows_at(step, config), config.n_positions)
         model.train()
         with place.autocast():
             loss = run(rows, labels=rows).loss
         loss.backward()
         clip_gradients(model, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        bar.set_postfix(loss=f"{smooth:.3f}")
+        for optimizer in optimizers.values():
+            set_learning_rate(optimizer, learning_rate_at(step, config))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        losses += loss.detach()
+        tokens += rows.numel()
         done, last = step + 1, step + 1 == config.max_steps
+        if last or done % LOOK == 0 or done % config.eval_steps == 0:
+            since = (done - 1) % LOOK + 1
+            smooth, losses = losses.item() / min(since, done - first), torch.zeros_like(losses)
+            bar.set_postfix(loss=f"{smooth:.3f}")
         if last or done % config.eval_steps == 0:
-            nats = evaluate(model, test, place, windows=None if last else 256)
-            bits = nats * len(test) / math.log(2) / test_bytes
-            speed = (done - first) * config.batch_size * config.n_positions / (time.perf_counter() - began)
-            curve.append({"step": done, "train_loss": smooth, "held_out_loss": nats, "bits_per_byte": bits})
-            tqdm.write(
-                f"step {done}: loss {smooth:.3f}, held out {nats:.3f} ({bits:.3f} bits a byte), {speed:,.0f} tokens/s"
-            )
-            save(work, done, curve, optimizer, parameters, config, place)
+            seconds = time.perf_counter() - began
+            bits = {part.corpus: bits_per_byte(model, part, place, 512 if last else 64) for part in held_out}
+            curve.append({"step": done, "train_loss": smooth, "bits_per_byte": bits})
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
+            tqdm.write(f"step {done}: loss {smooth:.3f}; bits a byte: {parts}; {tokens / seconds:,.0f} tokens/s")
+            save(work, done, curve, optimizers, parameters, config, place)
     return curve
 
 
-def save(work: Path, step: int, curve: list[dict], optimizer, parameters, config: PretrainConfig, place: Place) -> None:
-    tensors = ckpt.training_tensors(parameters, optimizer, place.device)
-    ckpt.save_checkpoint(work / "checkpoints", step, tensors, {"config": dataclasses.asdict(config), "curve": curve})
+def rows_at(step: int, config: PretrainConfig) -> int:
+    """Small batches first, while the gradients still agree; larger ones later, when they are mostly noise."""
+    return config.batch_size[step * len(config.batch_size) // config.max_steps]
+
+
+def learning_rate_at(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, the peak, and a linear cooldown to 0 (Hägele et al. 2024, arXiv 2405.18392)."""
+    left = (config.max_steps - step) / max(1.0, config.cooldown * config.max_steps)
+    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps), left)
+
+
+def save(work: Path, step: int, curve: list[dict], optimizers, parameters, config: PretrainConfig, place: Place):
+    tensors = {name: ckpt.optimizer_tensors(optimizer, parameters) for name, optimizer in optimizers.items()}
+    tensors |= {"trainable": parameters, "rng": ckpt.random_state(place.device)}
+    state = {"config": json.loads(json.dumps(dataclasses.asdict(config))), "curve": curve}
+    ckpt.save_checkpoint(work / "checkpoints", step, tensors, state)
     ckpt.prune_checkpoints(work / "checkpoints", 2, None)
 
 
-def resume(work: Path, optimizer, parameters, config: PretrainConfig, place: Place) -> tuple[int, list[dict]]:
+def resume(work: Path, optimizers, parameters, config: PretrainConfig, place: Place) -> tuple[int, list[dict]]:
     """(steps done, curve so far); raises UsageError for a checkpoint of other settings."""
     if not ckpt.checkpoints(work / "checkpoints"):
         return 0, []
     path, tensors, state, _ = ckpt.find_checkpoint(work)
-    free = {"compile", "eval_steps", "corpus", "device", "precision"}
-    changed = {k for k, v in dataclasses.asdict(config).items() if state["config"].get(k) != v} - free
+    free = {"compile", "eval_steps", "corpus", "dropout", "device", "precision"}
+    now = json.loads(json.dumps(dataclasses.asdict(config)))  # as it was written: JSON has no tuples
+    changed = {k for k, v in now.items() if state["config"].get(k) != v} - free
     if changed:
         raise UsageError(f"{path}: has other settings ({', '.join(sorted(changed))}); give another --output_dir")
-    ckpt.restore_training(tensors, parameters, optimizer, place.device)
+    ckpt.restore_parameters(parameters, tensors["trainable"])
+    for name, optimizer in optimizers.items():
+        ckpt.restore_optimizer(optimizer, parameters, tensors[name])
+    ckpt.restore_random_state(tensors["rng"], place.device)
     print(f"going on from {path}")
     return int(path.name.removeprefix("step-")), state["curve"]
 
 
-def prepare_tokens(config: PretrainConfig, work: Path) -> Tokenizer:
-    """Train the BPE and encode the corpus once; a later start with the same files finds both on disk."""
-    if (work / "tokens.json").is_file():
-        return Tokenizer(work)
-    train, test = divide(read_documents(config.corpus), config.held_out)
-    bpe = tokenizers.ByteLevelBPETokenizer()
-    bpe.train_from_iterator(train, vocab_size=config.vocab_size, special_tokens=[SEPARATOR])
-    bpe.save_model(str(work))
-    tokenizer = Tokenizer(work)
-    for name, part in (("test", test), ("train", train)):
-        np.save(work / f"{name}.npy", encode_documents(tokenizer, part, name))
-    sizes = {"test_bytes": sum(len(d.encode()) for d in test), "documents": len(train) + len(test)}
-    (work / "tokens.json").write_text(json.dumps(sizes))
-    return tokenizer
-
-
-def read_documents(corpus: str) -> list[str]:
-    """All documents of the .txt files in a directory; raises UsageError where there are none."""
-    files = sorted(Path(corpus).glob("*.txt"))
-    if not corpus or not files:
-        raise UsageError(f"--corpus {corpus or '(not given)'}: no .txt files there")
-    return [d.strip() for f in files for d in f.read_text(encoding="utf-8").split(f"\n{SEPARATOR}\n") if d.strip()]
-
-
-def divide(documents: list[str], held_out: int) -> tuple[list[str], list[str]]:
-    """(training, held-out) documents; every `held_out`-th is held out, whole, so that no book is on both sides."""
-    return [d for i, d in enumerate(documents) if i % held_out], documents[::held_out]
-
-
-def encode_documents(tokenizer: Tokenizer, documents: list[str], name: str) -> np.ndarray:
-    """One long row of token ids, an end-of-text token after each document."""
-    bar = tqdm(documents, desc=f"tokens of {name}", disable=None)
-    ids = [np.array([*tokenizer.encode(d), tokenizer.eos_token_id], dtype=np.uint16) for d in bar]
-    return np.concatenate(ids)
-
-
-def batch(tokens: np.ndarray, step: int, config: PretrainConfig) -> torch.Tensor:
-    """Rows at random offsets, a pure function of (seed, step): a resumed run sees what it would have seen."""
-    offsets = np.random.default_rng([config.seed, step]).integers(
-        0, len(tokens) - config.n_positions, config.batch_size
-    )
-    rows = np.stack([tokens[o : o + config.n_positions] for o in offsets]).astype(np.int64)
-    return torch.from_numpy(rows)
+def bits_per_byte(model: GPT2LMHeadModel, part: HeldOut, place: Place, windows: int | None = None) -> float:
+    """The model's loss on held-out text: what a byte costs, in bits, over `windows` windows (None: all)."""
+    nats = evaluate(model, part.tokens, place, windows)
+    return nats / math.log(2) * len(part.tokens) / part.n_bytes
 
 
 @torch.no_grad()
 def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, place: Place, windows: int | None = None) -> float:
     """Mean loss in nats a token over `windows` held-out windows of the context's length, evenly spaced (None: all)."""
     model.eval()
-    length = model.config.n_positions
+    length = min(model.config.n_positions, len(tokens))
     rows = tokens[: len(tokens) // length * length].view(-1, length)
     rows = rows[:: max(1, len(rows) // windows)] if windows else rows
-    losses = [model(r, labels=r).loss.item() * len(r) for r in rows.to(place.device).split(64)]
-    return sum(losses) / len(rows)
+    return mean_loss(model, rows.to(place.device).split(32))
+
+
+def mean_loss(model: GPT2LMHeadModel, batches: Iterable[torch.Tensor]) -> float:
+    total, rows = 0.0, 0
+    for batch in batches:
+        total, rows = total + model(batch, labels=batch).loss.item() * len(batch), rows + len(batch)
+    return total / rows
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("lora", "gpt2", "data", "training")
 DOORS = ("train", "infer")
-FOLDERS = (*ROOMS, "scripts", "benchmarks", "exercises", "tests")
+FOLDERS = (*ROOMS, "tasks", "scripts", "benchmarks", "exercises", "tests")
 ATTEMPTS = ROOT / "exercises" / "attempts"  # what a learner writes there is hers
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if p.parent != ATTEMPTS)
 SOURCES += [ROOT / f"{door}.py" for door in DOORS]
@@ -27,10 +27,16 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_neither_each_other_nor_a_door(room):
-    others = {*ROOMS, *DOORS, "scripts", "benchmarks", "exercises", "tests"} - {room}
+    others = {*ROOMS, *DOORS, "tasks", "scripts", "benchmarks", "exercises", "tests"} - {room}
     for path in (ROOT / room).rglob("*.py"):
         wrong = imported(path) & others
         assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}: rooms do not know each other"
+
+
+def test_the_meeting_place_of_the_rooms_imports_no_door():
+    for path in (ROOT / "tasks").rglob("*.py"):
+        wrong = imported(path) & {*DOORS, "scripts", "benchmarks", "exercises", "tests"}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
 
 
 def test_nothing_needs_the_exercises_but_themselves_and_tests():

@@ -35,15 +35,18 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
 
 def summary(results: dict[str, Any], label_names: list[str]) -> str:
     """Before, after and the baselines side by side on the test rows, and what to think of it."""
-    after = f"after ({_WHAT[results['train']]})"
-    rows = {"before": results["before"], after: results["after"], **results["baselines"]}
     parts = [
         f"{results['rows']['test']:,} test rows, best checkpoint: step {results['best_step']}",
-        comparison_table(rows),
-        confusion_table(results["after"], label_names),
-        f"{results['steps']} steps in {results['train_seconds']:.1f} s: "
-        f"{results['samples_per_second']:,.0f} samples/s, {results['tokens_per_second']:,.0f} real tokens/s",
+        *_tables(results, results["train"], label_names),
     ]
+    if other := results.get("also_test"):
+        seen = f"; {other['seen_in_train']:,} of them were trained on" * (other["seen_in_train"] > 0)
+        parts += [f"{other['dataset']}, {other['after']['rows']:,} rows that only test{seen}"]
+        parts += _tables(other, results["train"], label_names)
+    parts.append(
+        f"{results['steps']} steps in {results['train_seconds']:.1f} s: "
+        f"{results['samples_per_second']:,.0f} samples/s, {results['tokens_per_second']:,.0f} real tokens/s"
+    )
     label = predicts_one_label(results["after"])
     if label is not None:
         parts.append(
@@ -51,6 +54,11 @@ def summary(results: dict[str, Any], label_names: list[str]) -> str:
             "Try a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."
         )
     return "\n\n".join(["", *parts])
+
+
+def _tables(results: dict[str, Any], train: str, label_names: list[str]) -> list[str]:
+    rows = {"before": results["before"], f"after ({_WHAT[train]})": results["after"], **results["baselines"]}
+    return [comparison_table(rows), confusion_table(results["after"], label_names)]
 
 
 def comparison_table(rows: dict[str, dict[str, Any]]) -> str:
@@ -81,14 +89,10 @@ def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
 
 def model_card(results: dict[str, Any], label_names: list[str]) -> str:
     """The README.md of an adapter: what it is, how it did, how to use it."""
-    lines = ["| | accuracy | 95 % interval | F1 | MCC | false positive rate |", "|---|---|---|---|---|---|"]
-    for name, m in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
-        low, high = m["accuracy_interval"]
-        lines.append(
-            f"| {name} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} | {m['f1']:.3f} | {m['mcc']:.3f} "
-            f"| {m['false_positive_rate']:.2%} |"
-        )
-    table, matrix, rows = "\n".join(lines), confusion_table(results["after"], label_names), results["rows"]
+    table, matrix, rows = _card_table(results), confusion_table(results["after"], label_names), results["rows"]
+    if other := results.get("also_test"):
+        matrix += f"\n```\n\nOn `{other['dataset']}`, {other['after']['rows']:,} rows that only test:\n\n"
+        matrix += f"{_card_table(other)}\n\n```\n{confusion_table(other['after'], label_names)}"
     chosen = "validation part" if rows["val"] else "test part itself, so the test score is flattered"
     kind = "adapter" if results["train"] == "lora" else "model"
     peft = "`PeftModel.from_pretrained(base, DIRECTORY)` reads it.\n" if kind == "adapter" else ""
@@ -115,3 +119,14 @@ Scores on the test rows; with two labels, `{label_names[-1]}` is the positive on
 ```
 
 Use it: `python infer.py --adapter DIRECTORY "a text"`. {peft}"""
+
+
+def _card_table(results: dict[str, Any]) -> str:
+    lines = ["| | accuracy | 95 % interval | F1 | MCC | false positive rate |", "|---|---|---|---|---|---|"]
+    for name, m in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
+        low, high = m["accuracy_interval"]
+        lines.append(
+            f"| {name} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} | {m['f1']:.3f} | {m['mcc']:.3f} "
+            f"| {m['false_positive_rate']:.2%} |"
+        )
+    return "\n".join(lines)

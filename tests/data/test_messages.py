@@ -1,4 +1,4 @@
-"""The bundled messages: enough of them, no two alike, harmless addresses and numbers, nothing cheap that gives them away.
+"""The bundled messages: enough of them, no two alike, harmless addresses and numbers, no cheap way to tell them.
 
 messages.tsv trains, chooses and tests; typed.tsv is what people type to try a filter, and only tests.
 """
@@ -65,7 +65,7 @@ def test_typed_is_200_messages_half_of_them_spam_and_both_halves_equally_long(ty
     texts, labels = typed
     assert (len(labels), sum(labels)) == (200, 100)
     lengths = [sorted(len(text.split()) for text, label in zip(texts, labels) if label == which) for which in (0, 1)]
-    assert all(2 <= each[0] and each[-1] <= 25 for each in lengths)
+    assert all(each[0] >= 2 and each[-1] <= 25 for each in lengths)
     assert abs(sum(lengths[0]) - sum(lengths[1])) <= 0.05 * sum(lengths[0])
 
 

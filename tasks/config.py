@@ -1,0 +1,74 @@
+"""What `train.py` can be told: every flag with its default and its help."""
+
+from dataclasses import dataclass
+
+import data
+from training.device import DEVICES, PRECISIONS
+from training.exact import check_exact
+from training.optimization import SCHEDULES
+from training.settings import check_range, option
+
+STRATEGIES = ("no", "epoch", "steps")
+BEST = ("loss", "accuracy", "f1", "mcc")
+
+
+# fmt: off
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of a run; `train.py --help` prints them, a preset or config.toml holds them as TOML."""
+
+    preset: str = option("tiny", "recipe in presets/, or a .toml file; flags override it", group="what")
+    model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what")
+    dataset: str = option("data/messages/messages.tsv", "file (.tsv .csv .jsonl) or hub id", group="what")
+    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="what")
+    label_column: str | None = option(None, "if it is not called label, class, ...", group="what")
+    encoding: str = option("utf-8", "of a data file", group="what")
+    strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
+    split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what", choices=data.SPLITS)
+    split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
+    test_size: float = option(0.2, "share of the rows that only report", group="what")
+    val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")
+    max_length: int | None = option(None, "cut texts to so many tokens; default: all positions", group="what")
+    train: str = option("lora", "what is trained", group="LoRA", choices=("lora", "head", "full"))
+    lora_r: int = option(8, "rank r of A and B", group="LoRA")
+    lora_alpha: float = option(32.0, "the update is scaled by lora_alpha / r", group="LoRA")
+    lora_dropout: float = option(0.1, "dropout on the input of A", group="LoRA")
+    target_modules: tuple[str, ...] = option(("c_attn", "c_proj"), "layers, by the end of their name", group="LoRA")
+    use_rslora: bool = option(False, "scale by lora_alpha / sqrt(r)", group="LoRA")
+    learning_rate: float = option(1e-3, "peak learning rate", group="training", short="lr")
+    per_device_train_batch_size: int = option(32, "rows per forward pass", group="training", short="batch_size")
+    gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", group="training")
+    num_train_epochs: int = option(3, "passes over the training rows", group="training", short="epochs")
+    max_steps: int = option(-1, "optimizer steps; above 0 it overrides the epochs", group="training")
+    weight_decay: float = option(0.01, "AdamW's, on all but biases and norms", group="training")
+    warmup_steps: float = option(0.0, "linear warm-up; below 1: a share of all steps", group="training")
+    lr_scheduler_type: str = option("linear", "after the warm-up", group="training", choices=SCHEDULES)
+    max_grad_norm: float = option(1.0, "clip gradients to this norm; 0: do not", group="training")
+    seed: int = option(42, "new weights, order of rows, dropout", group="training")
+    eval_strategy: str = option("epoch", "when to evaluate", group="evaluation", choices=STRATEGIES)
+    eval_steps: int = option(50, "with --eval_strategy steps", group="evaluation")
+    per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
+    load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
+    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=BEST)
+    also_test: str | None = option(None, "another labelled file to score before and after", group="evaluation")
+    output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
+    overwrite: bool = option(False, "replace the run in --output_dir", group="files")
+    resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")
+    save_strategy: str = option("epoch", "when to save a checkpoint", group="files", choices=STRATEGIES)
+    save_steps: int = option(50, "with --save_strategy steps", group="files")
+    save_total_limit: int = option(2, "newest checkpoints kept, besides the best", group="files")
+    logging_steps: int = option(10, "report every so many steps", group="files")
+    device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
+    precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
+    gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
+    exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
+    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="training")
+
+    def __post_init__(self) -> None:
+        at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
+                      "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
+        check_range(self, at_least_1, 1)
+        check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
+        if self.exact:
+            check_exact(self.precision, fast=self.fast)
+# fmt: on
