@@ -1,9 +1,9 @@
 """Muon: momentum whose update is made orthogonal, so that no direction of a matrix learns much faster than another.
 
-K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the factor 0.2 sqrt(longer side) is that
-of Liu et al. 2025, arXiv 2502.16982: with it AdamW's learning rates and weight decay can be kept. torch.optim.Muon is not
-used for two reasons: it multiplies in bf16, which many CPUs only emulate, and it takes a matrix whole, where GPT-2's
-c_attn is three (q, k and v side by side).
+K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the factor 0.2 sqrt(longer side) is
+that of Liu et al. 2025, arXiv 2502.16982: with it AdamW's learning rates and weight decay can be kept. torch.optim.Muon
+is not used for two reasons: it multiplies in bf16, which many CPUs only emulate, and it takes a matrix whole, where
+GPT-2's c_attn is three (q, k and v side by side).
 """
 
 from collections import defaultdict

@@ -1,9 +1,10 @@
-"""How much English is in a base model: bits per byte on held-out books, beside a bigram model and gzip.
+"""How much English is in a base model: bits a byte on held-out texts, beside a bigram model and gzip.
 
-    python scripts/weigh_base.py --corpus BOOKS
+    python scripts/weigh_base.py --corpus MODERN BOOKS
 
-BOOKS is what scripts/pretrain_base.py learned from, and the same documents are held out. A model that gives every byte
-the same chance needs 8 bits; the bigram model sees one token back and has counted all of the training documents.
+MODERN and BOOKS are what scripts/pretrain_base.py learned from, and the same documents are held out; the bundled
+messages, which no base has seen, are weighed too. A model that gives every byte the same chance needs 8 bits. The
+bigram model sees one token back, in the first model's tokens, and has counted all of the training documents.
 """
 
 import gzip
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pretrain_base import ROOT, divide, encode_documents, evaluate, read_documents
+from corpus import HeldOut, divide, encode_documents, read_files
+from pretrain_base import ROOT, bits_per_byte
 
+import data
 from gpt2 import GPT2LMHeadModel, Tokenizer
 from training.device import DEVICES, PRECISIONS, choose_place
 from training.errors import run_door
@@ -24,31 +27,50 @@ from training.settings import option, parse
 
 @dataclass(frozen=True)
 class WeighConfig:
-    corpus: str = option("", "directory of .txt files", group="texts")
-    held_out: int = option(50, "every n-th document is held out", group="texts")
-    model: str = option(str(ROOT / "assets" / "gpt2-tiny"), "model directory", group="model")
+    corpus: tuple[str, ...] = option((), "directories of .txt files", group="texts")
+    messages: str = option(str(ROOT / "data/messages/messages.tsv"), "labelled file, weighed too", group="texts")
+    held_out: int = option(50, "every n-th document of a file is held out", group="texts")
+    windows: int | None = option(None, "so many evenly spaced windows of each text; default: all", group="texts")
+    model: tuple[str, ...] = option((str(ROOT / "assets" / "gpt2-tiny"),), "model directories", group="model")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("fp32", "of the matrix products", group="machine", choices=PRECISIONS)
 
 
 def main(config: WeighConfig) -> None:
     place = choose_place(config.device, config.precision)
-    tokenizer = Tokenizer.from_pretrained(config.model)
-    train_documents, test_documents = divide(read_documents(config.corpus), config.held_out)
-    train = encode_documents(tokenizer, train_documents, "training")
-    test = encode_documents(tokenizer, test_documents, "held out")
-    text = "\n".join(test_documents).encode()
-    in_bits_per_byte = len(test) / math.log(2) / sum(len(d.encode()) for d in test_documents)
-    model = GPT2LMHeadModel.from_pretrained(config.model).to(place.device)
-    ids = torch.from_numpy(test.astype(np.int64))
-    rows = {
-        Path(config.model).name: evaluate(model, ids, place) * in_bits_per_byte,
-        "bigram": bigram_loss(train, test, tokenizer.vocab_size) * in_bits_per_byte,
-        "gzip -9": 8 * len(gzip.compress(text, 9)) / len(text),
-    }
-    print(f"{len(test):,} held-out tokens of {len(test_documents)} documents, {len(text):,} bytes")
+    train, test = [], {}  # documents: all training ones, and the held-out ones of each directory
+    for file in read_files(config.corpus):
+        learned, kept = divide(file.documents, config.held_out)
+        train += learned
+        test.setdefault(file.corpus, []).extend(kept)
+    test["messages"] = data.load_texts(data.Source(config.messages), data.TextRule()).texts
+    rows: dict[str, dict[str, float]] = {}
+    for directory in config.model:
+        tokenizer = Tokenizer.from_pretrained(directory)
+        parts = [held_out_part(name, documents, tokenizer) for name, documents in test.items()]
+        model = GPT2LMHeadModel.from_pretrained(directory).to(place.device)
+        name = Path(directory).name
+        rows[name] = {part.corpus: bits_per_byte(model, part, place, config.windows) for part in parts}
+        if len(rows) == 1:
+            counted, words = encode_documents(tokenizer, train, "training"), tokenizer.vocab_size
+            bigram = {p.corpus: bigram_loss(counted, p.tokens.numpy(), words) * tokens_per_byte(p) for p in parts}
+    rows["bigram"] = bigram
+    texts = {name: "\n".join(documents).encode() for name, documents in test.items()}
+    rows["gzip -9"] = {name: 8 * len(gzip.compress(text, 9)) / len(text) for name, text in texts.items()}
+    print("| bits a byte | " + " | ".join(test) + " |", "|---" * (1 + len(test)) + "|", sep="\n")
     for name, bits in rows.items():
-        print(f"{name:<24}{bits:6.3f} bits a byte")
+        print(f"| {name} | " + " | ".join(f"{bits[part]:.3f}" for part in test) + " |")
+    print("\n" + "; ".join(f"{name}: {len(d):,} texts, {len(texts[name]):,} bytes" for name, d in test.items()))
+
+
+def held_out_part(name: str, documents: list[str], tokenizer: Tokenizer) -> HeldOut:
+    ids = encode_documents(tokenizer, documents, f"{name}, held out")
+    return HeldOut(name, torch.from_numpy(ids.astype(np.int64)), sum(len(d.encode()) for d in documents))
+
+
+def tokens_per_byte(part: HeldOut) -> float:
+    """Turns nats a token into bits a byte."""
+    return len(part.tokens) / math.log(2) / part.n_bytes
 
 
 def bigram_loss(train: np.ndarray, test: np.ndarray, vocab_size: int) -> float:

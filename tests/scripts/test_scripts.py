@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import gpt2
 
@@ -40,34 +41,48 @@ def corpus(tmp_path_factory) -> Path:
     return directory
 
 
-def pretrain(corpus: Path, output_dir: Path, **changes) -> None:
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory) -> Path:
+    """A second directory, with two files of different sizes."""
+    directory = tmp_path_factory.mktemp("talk")
+    for name, times in (("chat", 8), ("calls", 16)):
+        lines = [f"hi, can you call me at {hour}? ok, see you then" for hour in range(times)]
+        (directory / f"{name}.txt").write_text("\n<|endoftext|>\n".join(lines), encoding="utf-8")
+    return directory
+
+
+def pretrain(books: Path, output_dir: Path, **changes) -> None:
     module = script("pretrain_base")
-    settings = {"vocab_size": 270, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16, "batch_size": 2}
-    settings |= {"corpus": str(corpus), "output_dir": str(output_dir), "held_out": 4, "max_steps": 4, "eval_steps": 2}
-    module.main(module.PretrainConfig(**{**settings, "warmup_steps": 1.0, **changes}))
+    settings = {"vocab_size": 270, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16, "batch_size": (2, 3)}
+    settings |= {"corpus": (str(books),), "output_dir": str(output_dir), "held_out": 4, "max_steps": 4}
+    settings |= {"eval_steps": 2, "warmup_steps": 1, "precision": "fp32", "device": "cpu"}
+    module.main(module.PretrainConfig(**{**settings, **changes}))
 
 
-def test_a_pretrained_base_is_a_model_directory_that_has_learned_something(corpus, tmp_path):
-    pretrain(corpus, tmp_path, max_steps=30, eval_steps=30, learning_rate=1e-2)
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_pretrained_base_is_a_model_directory_that_has_learned_something(corpus, tmp_path, optimizer):
+    pretrain(corpus, tmp_path, max_steps=30, eval_steps=30, learning_rate=1e-2, optimizer=optimizer)
     model = gpt2.GPT2LMHeadModel.from_pretrained(tmp_path / "model")
     assert model.config.n_positions == 16 and gpt2.Tokenizer.from_pretrained(tmp_path / "model").vocab_size == 270
+    assert model.config.resid_pdrop == model.config.attn_pdrop == 0.1  # pretraining used none; fine-tuning will
     curve = json.loads((tmp_path / "model" / "pretraining.json").read_text())["curve"]
-    assert curve[-1]["held_out_loss"] < math.log(270) - 0.5
+    assert curve[-1]["train_loss"] < math.log(270) - 0.5 and curve[-1]["bits_per_byte"][corpus.name] < 8
 
 
 def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, tmp_path, monkeypatch):
     pretrain(corpus, tmp_path / "whole")
-    module, real = script("pretrain_base"), script("pretrain_base").batch
+    mixture = script("pretrain_base").Mixture
+    real = mixture.batch
 
-    def stop_at_3(tokens, step, config):
+    def stop_at_3(self, step, rows, length):
         if step == 3:
             raise KeyboardInterrupt
-        return real(tokens, step, config)
+        return real(self, step, rows, length)
 
-    monkeypatch.setattr(module, "batch", stop_at_3)
+    monkeypatch.setattr(mixture, "batch", stop_at_3)
     with pytest.raises(KeyboardInterrupt):
         pretrain(corpus, tmp_path / "parts")
-    monkeypatch.setattr(module, "batch", real)
+    monkeypatch.setattr(mixture, "batch", real)
     pretrain(corpus, tmp_path / "parts")
     whole, parts = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
@@ -79,6 +94,37 @@ def test_pretraining_with_other_settings_does_not_go_on_from_the_old_checkpoint(
         pretrain(corpus, tmp_path, learning_rate=0.5)
 
 
+def test_rows_are_drawn_by_shares_and_held_out_documents_are_never_among_them(corpus, talk, tmp_path):
+    pretrain(corpus, tmp_path, corpus=(str(corpus), str(talk)), shares=(0.25, 0.75), max_steps=1)
+    module, tokenizer = script("corpus"), gpt2.Tokenizer(tmp_path)
+    shares = {corpus.name: 0.25, talk.name: 0.75}
+    texts = module.Mixture(tmp_path, shares, torch.device("cpu"), seed=0).batch(0, 400, 30).tolist()
+    of_books = sum("w" in tokenizer.decode(row) for row in texts)  # somebody went somewhere; the talk has no w
+    assert 0.2 < of_books / 400 < 0.3
+    assert not any("Chapter 4" in tokenizer.decode(row) for row in texts)  # of 0, 1, 2, ... every 4th is held out
+    parts = {part.corpus: tokenizer.decode(part.tokens.tolist()) for part in module.held_out_parts(tmp_path)}
+    assert "Chapter 4" in parts[corpus.name] and "Chapter" not in parts[talk.name]
+
+
+def test_muons_update_turns_a_gradient_into_one_without_favourites():
+    matrix = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -2, 8)
+    for each in (matrix, matrix.mT):
+        values = torch.linalg.svdvals(script("muon").orthogonal(each))
+        assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_muon_treats_q_k_and_v_as_three_matrices():
+    def step(parts: int) -> torch.Tensor:
+        weight = torch.nn.Parameter(torch.zeros(8, 24))
+        weight.grad = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
+        weight.grad[:, :8] *= 100  # q's gradient is larger; its update must not be
+        script("muon").Muon([(weight, parts)], lr=1.0, weight_decay=0.0).step()
+        return torch.stack([piece.norm() for piece in weight.detach().split(8, dim=1)])
+
+    together, apart = step(1), step(3)
+    assert together[0] > 1.5 * together[1] and 0.8 < apart[0] / apart[1] < 1.25
+
+
 def test_the_bigram_yardstick_is_witten_and_bells_by_hand():
     train, test = np.array([0, 1, 0, 2, 0], dtype=np.uint16), np.array([0, 1, 1], dtype=np.uint16)
     single = [(3 + 1) / 8, (1 + 1) / 8, (1 + 1) / 8]
@@ -88,17 +134,26 @@ def test_the_bigram_yardstick_is_witten_and_bells_by_hand():
     assert script("weigh_base").bigram_loss(train, test, 3) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_base_is_weighed_beside_bigram_and_gzip(corpus, tiny_base, capsys):
+def test_a_base_is_weighed_beside_bigram_and_gzip_on_each_corpus_and_on_messages(
+    corpus, talk, messages_file, tiny_base, capsys
+):
     module = script("weigh_base")
-    module.main(module.WeighConfig(corpus=str(corpus), model=str(tiny_base), held_out=4, device="cpu"))
-    bits = {line.split()[0]: float(line.split()[-4]) for line in capsys.readouterr().out.splitlines()[-3:]}
-    assert bits["bigram"] < bits[tiny_base.name] < 8 and bits["gzip"] < 8  # the model has random weights
+    module.main(
+        module.WeighConfig(
+            corpus=(str(corpus), str(talk)), messages=str(messages_file), model=(str(tiny_base),), held_out=4
+        )
+    )
+    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert table[0] == ["bits a byte", corpus.name, talk.name, "messages"]
+    bits = {name: [float(value) for value in values] for name, *values in table[1:]}
+    assert set(bits) == {tiny_base.name, "bigram", "gzip -9"}
+    assert all(b < m < 8 for b, m in zip(bits["bigram"][:2], bits[tiny_base.name][:2]))  # its weights are random
 
 
 def test_a_corpus_without_text_files_is_refused_in_one_line(tmp_path):
     module = script("weigh_base")
     with pytest.raises(ValueError, match="no .txt files there"):
-        module.main(module.WeighConfig(corpus=str(tmp_path)))
+        module.main(module.WeighConfig(corpus=(str(tmp_path),)))
 
 
 def test_a_sweep_takes_the_rate_with_the_least_validation_loss_and_runs_nothing_twice(
