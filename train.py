@@ -238,10 +238,15 @@ def read_settings(argv: list[str]) -> TrainConfig:
     if flags.get("resume_from_checkpoint"):
         run = run_of(Path(flags["resume_from_checkpoint"]))
         return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
-    recipe = read_preset(TrainConfig, flags.pop("preset", "tiny"), ROOT / "presets")
-    if "dataset" in flags:
-        recipe.pop("also_test", None)  # it goes with the preset's own rows; others may have other labels
-    return TrainConfig(**(recipe | flags))
+    return recipe(flags.pop("preset", "tiny"), **flags)
+
+
+def recipe(preset: str, **changes: Any) -> TrainConfig:
+    """A preset's settings with some changed. Its --also_test goes with its own rows: others may have other labels."""
+    settings = read_preset(TrainConfig, preset, ROOT / "presets")
+    if changes.get("dataset", settings.get("dataset")) != settings.get("dataset"):
+        settings.pop("also_test", None)
+    return TrainConfig(**(settings | changes))
 
 
 if __name__ == "__main__":

@@ -62,13 +62,20 @@ def write_picture(figure: Any, output: str) -> None:
 
 
 def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:
-    """Bits a byte of the held-out books over the tokens seen."""
-    per_step = record["config"]["batch_size"] * record["config"]["n_positions"] / 1e6
-    curve = record["curve"]
-    axes.plot(
-        [e["step"] * per_step for e in curve], [e["bits_per_byte"] for e in curve], color=BLUE, marker="o", markersize=3
-    )
-    axes.set(xlabel="tokens seen, millions", ylabel="bits a byte", title="Held-out books")
+    """Bits a byte of each corpus's held-out documents over the tokens seen."""
+    config, curve = record["config"], record["curve"]
+    seen = [tokens_seen(config, entry["step"]) / 1e6 for entry in curve]
+    for corpus, color in zip(curve[0]["bits_per_byte"], (BLUE, ORANGE, GREY)):
+        bits = [entry["bits_per_byte"][corpus] for entry in curve]
+        axes.plot(seen, bits, color=color, marker="o", markersize=3, label=corpus)
+    axes.set(xlabel="tokens seen, millions", ylabel="bits a byte", title="Held-out documents")
+    axes.legend(frameon=False)
+
+
+def tokens_seen(config: dict[str, Any], steps: int) -> int:
+    """Each size of batch_size has an equal part of the steps, as in pretrain_base.py."""
+    sizes = config["batch_size"]
+    return sum(sizes[step * len(sizes) // config["max_steps"]] for step in range(steps)) * config["n_positions"]
 
 
 def draw_curve(axes: Any, log: list[dict[str, Any]]) -> None:

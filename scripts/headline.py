@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from draw_run import BLUE, GREY, ORANGE, load_pyplot, write_picture
-from sweep import ROOT, linear_svm, run_once
+from sweep import linear_svm, run_once
 
 import infer
 import train
 from training.errors import UsageError, run_door
 from training.metrics import predicts_one_label, wilson_interval
 from training.run import read_metrics
-from training.settings import option, parse, read_preset
+from training.settings import option, parse
 from training.task import TaskRecord
 
 DARK = "#59636d"
@@ -62,9 +62,9 @@ class HeadlineConfig:
     preset: str = option("tiny", "recipe that all runs share", group="what")
     model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what")
     dataset: str = option("data/messages/messages.tsv", "file or hub id", group="what")
-    split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what")
+    split: str = option("grouped", "of the rows into parts; seed: the notebook's", group="what")
     seeds: tuple[int, ...] = option((0, 1, 2), "one run of each arm for each", group="what")
-    epochs: int = option(2, "passes over the training rows", group="what")
+    max_steps: int = option(106, "optimizer steps of a run, however many rows there are", group="what")
     output_dir: str | None = option(None, "default: work/headline-DATASET", group="files")
     overwrite: bool = option(False, "train again what is there already", group="files")
 
@@ -84,12 +84,11 @@ class Outcome:
 
 def main(config: HeadlineConfig) -> None:
     pyplot = load_pyplot("headline")
-    base = train.TrainConfig(**read_preset(train.TrainConfig, config.preset, ROOT / "presets"))
-    base = dataclasses.replace(
-        base, model=config.model, dataset=config.dataset, split=config.split, num_train_epochs=config.epochs,
-        eval_strategy="no", save_strategy="no", load_best_model_at_end=False, precision="fp32",
+    base = train.recipe(
+        config.preset, model=config.model, dataset=config.dataset, split=config.split, max_steps=config.max_steps,
+        also_test=None, eval_strategy="no", save_strategy="no", load_best_model_at_end=False, precision="fp32",
     )  # fmt: skip
-    svm = linear_svm(base)  # before the runs: where scikit-learn is missing, it is said at once
+    svm = linear_svm(base)["after"]  # before the runs: where scikit-learn is missing, it is said at once
     output = Path(config.output_dir or f"work/headline-{Path(config.dataset).stem}")
     outcomes = run_all(base, config, output)
     first = outcomes[ARMS[0]][0]
@@ -97,7 +96,7 @@ def main(config: HeadlineConfig) -> None:
     baselines["linear SVM"] = svm
     table = write_table(outcomes, baselines)
     (output / "headline.md").write_text(table + "\n", encoding="utf-8")
-    print(f"\n{config.dataset}, split {config.split}, {config.model}, {config.epochs} epochs\n\n{table}\n")
+    print(f"\n{config.dataset}, split {config.split}, {config.model}, {config.max_steps} steps\n\n{table}\n")
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 4.2), width_ratios=(1.3, 1), layout="constrained")
     constant = f'always "{majority_label(output, config, first)}"'
     draw_accuracy(left, outcomes, baselines, constant)

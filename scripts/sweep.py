@@ -28,7 +28,7 @@ import train  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
 from training.run import read_metrics  # noqa: E402
-from training.settings import option, parse, read_preset, read_toml  # noqa: E402
+from training.settings import option, parse, read_toml  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
     "LoRA": ("lora", (1e-3, 2e-3, 4e-3)),
@@ -36,6 +36,7 @@ ARMS = {  # name -> (what is trained, learning rates to choose from)
     "full fine-tuning": ("full", (3e-4, 1e-3)),
     "LoRA, random base": ("lora", (1e-3, 4e-3)),
 }
+KEYS = ("accuracy", "f1", "recall", "false_positive_rate")
 
 
 @dataclass(frozen=True)
@@ -48,31 +49,34 @@ class SweepConfig:
     seeds: tuple[str, ...] = option(
         ("0", "1", "2"), "runs that report; the first one's validation chooses", group="what"
     )
-    epochs: int = option(3, "passes over the training rows", group="what")
+    epochs: int | None = option(None, "passes over the training rows; default: the preset's", group="what")
     output_dir: str = option("work/sweep", "where the runs and table.md go", group="files")
 
 
 def main(config: SweepConfig) -> None:
-    base = train.TrainConfig(**read_preset(train.TrainConfig, config.preset, ROOT / "presets"))
-    base = dataclasses.replace(base, model=config.model, dataset=config.dataset, num_train_epochs=config.epochs)
-    seeds, rates = ", ".join(config.seeds), {}
-    lines = [f"{config.dataset}, {config.model}, preset {config.preset}, {config.epochs} epochs, seeds {seeds}"]
+    base = train.recipe(config.preset, model=config.model, dataset=config.dataset)
+    base = dataclasses.replace(base, num_train_epochs=config.epochs or base.num_train_epochs)
+    about = f"{config.dataset}, {config.model}, preset {config.preset}, {base.num_train_epochs} epochs"
+    lines, rates = [f"{about}, seeds {', '.join(config.seeds)}"], {}
     for split in config.splits:
-        lines += [
-            "",
-            f"split {split}",
-            "",
-            "| | learning rate | accuracy | spam F1 | each seed |",
-            "|---|---|---|---|---|",
-        ]
+        here = dataclasses.replace(base, split=split)
+        runs: dict[str, list[dict[str, Any]]] = {}  # per line of the tables, the results of its runs
         for arm in config.arms:
-            rates[arm], results = run_arm(arm, dataclasses.replace(base, split=split), config, rates.get(arm))
-            lines.append(row(arm, f"{rates[arm]:g}", [r["after"] for r in results]))
-        lines += [row(name.replace("_", " "), "", [m]) for name, m in results[0]["baselines"].items()]
-        lines.append(row("words and characters, linear SVM", "", [linear_svm(dataclasses.replace(base, split=split))]))
+            rates[arm], runs[arm] = run_arm(arm, here, config, rates.get(arm))
+        lines += table(f"split {split}", runs | others(runs[arm][0], linear_svm(here)), rates)
+        if base.also_test:
+            also = {name: [result["also_test"] for result in results] for name, results in runs.items()}
+            known = others(runs[arm][0]["also_test"], linear_svm(here, base.also_test))
+            lines += table(f"{base.also_test}, the same runs", also | known, rates)
     text = "\n".join(lines)
     print(text)
     (Path(config.output_dir) / "table.md").write_text(text + "\n", encoding="utf-8")
+
+
+def others(results: dict[str, Any], svm: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What needs no language model, in the form of a run's results."""
+    lines = {name.replace("_", " "): [{"after": scores}] for name, scores in results["baselines"].items()}
+    return lines | {"words and characters, linear SVM": [svm]}
 
 
 def run_arm(
@@ -135,8 +139,11 @@ def random_base(model: str, output_dir: Path) -> Path:
     return directory
 
 
-def linear_svm(config: train.TrainConfig) -> dict[str, Any]:
-    """TF-IDF of words, word pairs and 2 to 5 characters into a linear SVM, on all rows that do not test."""
+def linear_svm(config: train.TrainConfig, also_test: str | None = None) -> dict[str, Any]:
+    """TF-IDF of words, word pairs and 2 to 5 characters into a linear SVM, trained on all rows that do not test.
+
+    Its scores on the test rows, or on those of the file `also_test`, as {"after": scores}.
+    """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import make_pipeline, make_union
@@ -144,23 +151,34 @@ def linear_svm(config: train.TrainConfig) -> dict[str, Any]:
     except ImportError:
         raise UsageError("the SVM needs scikit-learn: pip install -r requirements-extras.txt") from None
     source = data.Source(train.locate(config.dataset), config.text_column, config.label_column, config.encoding)
-    dataset = data.load_texts(source, data.TextRule(config.strip))
+    rule = data.TextRule(config.strip)
+    dataset = data.load_texts(source, rule)
     split = data.split_rows(dataset, config.split, config.test_size, config.val_size, config.split_seed)
-    rows = split.train + split.val
+    rows, asked, tested = split.train + split.val, dataset, split.test
+    if also_test:
+        asked = data.load_texts(dataclasses.replace(source, name=train.locate(also_test)), rule, dataset.label_names)
+        tested = list(range(len(asked.texts)))
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     svm = make_pipeline(make_union(words, characters), LinearSVC())
     svm.fit([dataset.texts[i] for i in rows], [dataset.labels[i] for i in rows])
-    said = torch.from_numpy(svm.predict([dataset.texts[i] for i in split.test]))
+    said = torch.from_numpy(svm.predict([asked.texts[i] for i in tested]))
     certain = torch.nn.functional.one_hot(said, len(dataset.label_names)).clamp_min(1e-12).log()
-    return classification_metrics(certain, torch.tensor([dataset.labels[i] for i in split.test]))
+    return {"after": classification_metrics(certain, torch.tensor([asked.labels[i] for i in tested]))}
 
 
-def row(name: str, rate: str, scores: list[dict[str, Any]]) -> str:
-    """One line of the table: means over the seeds, and the accuracy of each."""
-    accuracy, f1 = ([s[key] for s in scores] for key in ("accuracy", "f1"))
-    each = ", ".join(f"{100 * a:.2f}" for a in accuracy) if len(scores) > 1 else ""
-    return f"| {name} | {rate} | {100 * statistics.mean(accuracy):.2f} % | {statistics.mean(f1):.3f} | {each} |"
+def table(title: str, runs: dict[str, list[dict[str, Any]]], rates: dict[str, float]) -> list[str]:
+    """Means over the seeds, and the accuracy of each; recall is of the second label's rows, as in train.py's table."""
+    columns = ("", "learning rate", "accuracy", "F1", "recall", "false positives", "each seed")
+    lines = ["", title, "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, results in runs.items():
+        scores = [result["after"] for result in results]
+        means = {key: statistics.mean(s[key] for s in scores) for key in KEYS}
+        each = ", ".join(f"{100 * s['accuracy']:.2f}" for s in scores) if len(scores) > 1 else ""
+        rate = f"{rates[name]:g}" if name in rates else ""
+        cells = f"{means['accuracy']:.2%}", f"{means['f1']:.3f}", f"{means['recall']:.2%}"
+        lines.append(f"| {name} | {rate} | {' | '.join(cells)} | {means['false_positive_rate']:.2%} | {each} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def headline():
 @pytest.fixture
 def config(headline, tiny_base, messages_file, tmp_path):
     return headline.HeadlineConfig(
-        model=str(tiny_base), dataset=str(messages_file), seeds=(0,), epochs=1, output_dir=str(tmp_path)
+        model=str(tiny_base), dataset=str(messages_file), seeds=(0,), max_steps=3, output_dir=str(tmp_path)
     )
 
 
@@ -106,8 +106,8 @@ def test_finished_runs_are_read_and_overwrite_trains_them_again(headline, config
 @pytest.mark.usefixtures("three_arms")
 def test_runs_of_another_experiment_are_not_taken_for_its_own(headline, config, started):
     headline.main(config)
-    with pytest.raises(UsageError, match="seed0: holds a run with another num_train_epochs; give another --output_dir"):
-        headline.main(dataclasses.replace(config, epochs=2))
+    with pytest.raises(UsageError, match="seed0: holds a run with another max_steps; give another --output_dir"):
+        headline.main(dataclasses.replace(config, max_steps=4))
     assert len(started) == 3
 
 

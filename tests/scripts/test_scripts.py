@@ -197,3 +197,22 @@ def test_the_shapes_that_are_drawn_are_those_of_gpt2s_layer(tmp_path):
     assert module.shapes(4) == [(768, 768), (768, 4), (4, 768)]
     module.main(module.ShapesConfig(lora_r=64, output=str(tmp_path / "shapes.svg")))
     assert "<svg" in (tmp_path / "shapes.svg").read_text()
+
+
+def test_recipes_are_compared_on_validation_rows_and_no_test_score_is_printed(
+    messages_file, tiny_base, tmp_path, capsys
+):
+    pytest.importorskip("sklearn", reason="needs pip install -r requirements-extras.txt")
+    module = script("choose_recipe")
+    config = module.ChooseConfig(
+        model=str(tiny_base), dataset=str(messages_file), variants=("the preset", "rate 4e-3"), seeds=(0,),
+        output_dir=str(tmp_path),
+    )  # fmt: skip
+    module.main(config)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["the preset", "rate 4e-3"]
+    log = (tmp_path / "rate-4e-3" / "seed0" / "metrics.jsonl").read_text().splitlines()
+    losses = [entry["loss"] for entry in map(json.loads, log) if entry.get("part") == "validation"]
+    assert float(rows[1][1]) == pytest.approx(min(losses), abs=5e-5)
+    results = json.loads((tmp_path / "rate-4e-3" / "seed0" / "results.json").read_text())
+    assert f"{results['after']['loss']:.4f}" not in rows[1]
