@@ -12,8 +12,8 @@ import pytest
 
 import infer
 import train
-from tests.docs.pages import ROOT, Page, pages
-from tests.docs.running import copy_tree, run_bash
+from scripts.page_runner import copy_tree, run_bash
+from scripts.pages import ROOT, Page, pages
 from training.errors import UsageError
 from training.settings import parse
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.docs.figures import unprinted
-from tests.docs.pages import ROOT, Page, broken_links, pages
-from tests.docs.running import run_python
+from scripts.page_figures import unprinted
+from scripts.page_runner import run_python
+from scripts.pages import ROOT, Page, broken_links, pages
 
 PAGES = pages()
 WRITTEN = (ROOT, ROOT / "docs", ROOT / "exercises")  # not the log and the model card, which show nothing that runs

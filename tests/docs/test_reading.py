@@ -5,10 +5,10 @@ from textwrap import dedent
 
 import pytest
 
-from tests.docs.figures import unprinted
-from tests.docs.pages import Page, broken_links
-from tests.docs.running import run_bash, run_commands, unmatched_lines
-from tests.docs.running import run_python as run_seeded
+from scripts.page_figures import unprinted
+from scripts.page_runner import run_bash, run_commands, unmatched_lines
+from scripts.page_runner import run_python as run_seeded
+from scripts.pages import Page, broken_links
 from tests.docs.test_pages import numbered_answers
 
 run_python = functools.partial(run_seeded, seed="")

@@ -1,4 +1,4 @@
-"""Runs the python blocks of one page in one namespace, in a process of its own; see running.py.
+"""Runs the python blocks of one page in one namespace, in a process of its own; see page_runner.py.
 
 Standard input: JSON, a list of [code, file, line]. Last line of standard output: JSON, [printed, traceback] per block.
 """
@@ -26,7 +26,7 @@ def run(code: str, file: str, line: int, names: dict) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, "")  # the current directory, as for who types the blocks in there
+    sys.path[0] = ""  # not scripts/ but the current directory, as for who types the blocks in there
     if sys.argv[1]:
         import torch
 

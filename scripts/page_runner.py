@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.docs.pages import ROOT, Block, Page
+from scripts.pages import ROOT, Block, Page
 
 _FILES = {"SMSSpamCollection": "SMS_SPAM_FILE", "gpt2_tokenizer": "GPT2_TOKENIZER_DIR"}  # found by the environment
 _ENV = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -28,7 +28,7 @@ def run_python(page: Page, directory: Path = ROOT, seed: str = "0") -> list[str]
     if not blocks:
         return []
     job = json.dumps([[block.text, _name(page), block.line] for block in blocks])
-    script = str(Path(__file__).with_name("namespace.py"))
+    script = str(Path(__file__).with_name("page_namespace.py"))
     done = subprocess.run(
         [sys.executable, script, seed], input=job, cwd=directory, env={**os.environ, **_ENV, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300,

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import EXECUTABLE, Page
+from scripts.pages import EXECUTABLE, Page
 
 _NUMBER = re.compile(r"(?<![\w.])(\d+(?:,\d{3})*(?:\.\d+)?)(?!\d|\.\d|,\d{3})(?:(\s?%|\s?million\b|\s?M\b)|(?!\w))")
 _PRINTED = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
