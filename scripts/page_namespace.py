@@ -1,6 +1,6 @@
 """Runs the python blocks of one page in one namespace, in a process of its own; see page_runner.py.
 
-Standard input: JSON, a list of [code, file, line]. Last line of standard output: JSON, [printed, traceback] per block.
+Standard input: JSON, a list of [code, file, line]. Last line of standard output: JSON, what `run` returns per block.
 """
 
 import contextlib
@@ -8,21 +8,24 @@ import io
 import json
 import linecache
 import sys
+import time
 import traceback
+from typing import Any
 
 
-def run(code: str, file: str, line: int, names: dict) -> tuple[str, str]:
-    """What the block prints, an error as a last line `Name: message`, and the error's traceback ("" for none)."""
+def run(code: str, file: str, line: int, names: dict) -> dict[str, Any]:
+    """What the block prints, an error as a last line `Name: message`; the error's name and traceback, "" for none."""
     source = "\n" * (line - 1) + code  # so that a traceback names the page's own lines
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    trace = ""
+    name = trace = ""
+    start = time.monotonic()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             exec(compile(source, file, "exec"), names)
         except Exception as error:  # noqa: BLE001 - a block may show any error
-            trace = traceback.format_exc()
-            print(f"{type(error).__name__}: {error}")
-    return printed.getvalue(), trace
+            name, trace = type(error).__name__, traceback.format_exc()
+            print(f"{name}: {error}")
+    return {"printed": printed.getvalue(), "error": name, "trace": trace, "seconds": time.monotonic() - start}
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_blocks_say_what_they_are(page):
         where = f"{name(page)}:{block.line}"
         assert block.language, f"{where}: a fence without a language"
         is_output = any(block is output for output in outputs)
-        assert block.language != "text" or is_output or "illustration" in block.marks, (
+        assert block.language != "text" or is_output or {"illustration", "renew"} & {*block.marks}, (
             f"{where}: nothing's output; put it under the block that prints it, or mark it <!-- illustration -->"
         )
 
