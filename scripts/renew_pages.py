@@ -1,6 +1,6 @@
 """Writes anew what the pages show: runs their blocks and puts what is printed under them.
 
-    python scripts/renew_pages.py                    every page: trainings too, so most of an hour
+    python scripts/renew_pages.py                    every page; that trains dozens of times
     python scripts/renew_pages.py docs/08-cost.md    one
 
 A page's bash blocks run in order in a copy of the tree, then its python blocks, then the commands in marks
