@@ -12,8 +12,8 @@ import pytest
 
 import infer
 import train
-from tests.docs.pages import ROOT, Page, pages
-from tests.docs.running import copy_tree, run_bash
+from scripts.page_runner import copy_tree, run_bash
+from scripts.pages import ROOT, Page, pages
 from training.errors import UsageError
 from training.settings import parse
 
@@ -36,8 +36,10 @@ def test_commands_print_what_the_page_shows(page):
 
 
 def mentioned(page: Page) -> list[str]:
-    """Commands that the tests do not run: of blocks that say so, and in the middle of a sentence."""
+    """Commands that the tests do not run: of blocks that say so, of renew marks, and in the middle of a sentence."""
     blocks = [b.text for b in page.blocks if b.language == "bash" and not b.runs]
+    run = {b.text.strip() for b in page.blocks if b.runs}
+    blocks += [block.marks["renew"] for block in page.renewed if block.marks["renew"] not in run]
     lines = [line for text in blocks for line in text.replace("\\\n", " ").splitlines()]
     return [
         line for line in (*lines, *page.spans) if re.match(r"python [\w/]+\.py\b|python -m (lora|exercises)\b", line)
@@ -84,3 +86,25 @@ def test_a_wrong_flag_on_a_page_is_found():
     assert refusal("python train.py --preset seed > log.txt") is None
     assert refusal("python train.py --help") is None and refusal("python train.py --help --sed 1")
     assert refusal("python infer.py --adaptor runs/tiny/adapter 'free prize'").startswith("unknown flag --adaptor")
+
+
+def test_the_commands_of_blocks_that_do_not_run_of_renew_marks_and_of_sentences_are_looked_at(page):
+    text = """
+        `python train.py --one`
+
+        <!-- not run: why -->
+        FENCEbash
+        python train.py --two
+        FENCE
+
+        <!-- renew: python train.py --three -->
+        | a |
+
+        FENCEbash
+        python train.py --run
+        FENCE
+
+        <!-- renew: python train.py --run -->
+        | a |
+    """
+    assert sorted(mentioned(page(text))) == [f"python train.py --{flag}" for flag in ("one", "three", "two")]

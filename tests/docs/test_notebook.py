@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from scripts.pages import ROOT
 
 NOTEBOOK = ROOT / "docs" / "course.ipynb"
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.docs.figures import unprinted
-from tests.docs.pages import ROOT, Page, broken_links, pages
-from tests.docs.running import run_python
+from scripts.page_figures import unprinted
+from scripts.page_runner import run_python
+from scripts.pages import ROOT, Page, broken_links, pages
 
 PAGES = pages()
 WRITTEN = (ROOT, ROOT / "docs", ROOT / "exercises")  # not the log and the model card, which show nothing that runs
@@ -51,7 +51,7 @@ def test_blocks_say_what_they_are(page):
         where = f"{name(page)}:{block.line}"
         assert block.language, f"{where}: a fence without a language"
         is_output = any(block is output for output in outputs)
-        assert block.language != "text" or is_output or "illustration" in block.marks, (
+        assert block.language != "text" or is_output or {"illustration", "renew"} & {*block.marks}, (
             f"{where}: nothing's output; put it under the block that prints it, or mark it <!-- illustration -->"
         )
 

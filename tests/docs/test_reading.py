@@ -1,28 +1,17 @@
 """The machinery behind the pages' tests finds what is wrong with a page: planted outputs, errors, links and numbers."""
 
 import functools
-from textwrap import dedent
 
 import pytest
 
-from tests.docs.figures import unprinted
-from tests.docs.pages import Page, broken_links
-from tests.docs.running import run_bash, run_commands, unmatched_lines
-from tests.docs.running import run_python as run_seeded
+from scripts.page_figures import unprinted
+from scripts.page_lines import unmatched_lines
+from scripts.page_runner import run_bash, run_commands
+from scripts.page_runner import run_python as run_seeded
+from scripts.pages import PageError, broken_links
 from tests.docs.test_pages import numbered_answers
 
 run_python = functools.partial(run_seeded, seed="")
-
-
-@pytest.fixture
-def page(tmp_path):
-    """Text -> Page, with FENCE for three backticks."""
-
-    def write(text: str, name: str = "page.md") -> Page:
-        (tmp_path / name).write_text(dedent(text).replace("FENCE", "```"), encoding="utf-8")
-        return Page.read(tmp_path / name)
-
-    return write
 
 
 SUM = """
@@ -192,6 +181,24 @@ def test_a_number_that_nothing_prints_is_found(page, prose):
 
 def test_a_number_in_a_table_that_no_command_makes_is_found(page):
     assert unprinted(page(NUMBERS.format("").replace(", 12.34", ""))) == ["12.34"]
+
+
+@pytest.mark.parametrize("prose, missing", [("12.3", []), ("12.4", ["12.4"])])
+def test_the_numbers_of_a_table_or_a_text_with_a_renew_mark_count_as_printed(page, prose, missing):
+    mark = "<!-- renew: python train.py -->"
+    for marked in ("| a | 12.34 |", "FENCEtext\na 12.34\nFENCE", "    a 12.34"):
+        assert unprinted(page(f"{prose}\n\n{mark}\n{marked}\n")) == missing
+
+
+def test_a_renew_mark_stands_right_above_what_it_renews(page):
+    marks = "<!-- measured -->\n<!-- renew: python train.py -->\n"
+    text = f"{marks}| a |\n| b |\n\n{marks}    one\n\n    two\n\n{marks}FENCEtext\nthree\nFENCE\n"
+    blocks = page(text).renewed
+    assert [block.text for block in blocks] == ["| a |\n| b |\n", "one\n\ntwo\n", "three\n"]
+    assert all({*block.marks} == {"measured", "renew"} for block in blocks)
+    for below in ("\n| a |\n", "prose\n", "FENCEbash\ntrue\nFENCE\n", ""):
+        with pytest.raises(PageError, match="page.md:2: no table and no text"):
+            page(marks + below).renewed  # noqa: B018
 
 
 def test_questions_are_told_apart_by_their_numbers(page):

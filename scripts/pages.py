@@ -1,6 +1,6 @@
 """A small reader of the Markdown pages: fenced blocks with the marks above them, prose, headings and links.
 
-A mark is a comment on the lines right above a fence. The pages use these:
+A mark is a comment of one line right above a fence, or right above another mark. The pages use these:
 
     <!-- needs: peft -->          skipped where it is absent: a module, SMSSpamCollection, gpt2_tokenizer, or a path
                                   that commands of the page make (runs/tiny)
@@ -8,6 +8,8 @@ A mark is a comment on the lines right above a fence. The pages use these:
     <!-- exits with: 3 -->        a bash block whose last command must fail so
     <!-- measured -->             above an output: its numbers belong to one machine, its words do not
     <!-- illustration -->         a ```text block that is nothing's output
+    <!-- renew: COMMAND -->       above a table, a ```text block or an indented one: scripts/renew_pages.py writes there
+                                  what COMMAND prints; the n-th table with this mark is the n-th that it prints
     <!-- cited: 85, 91 -->        anywhere on a page: numbers that come from elsewhere (others' own, a rule's bound)
 """
 
@@ -18,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 EXECUTABLE = ("python", "bash")
 _COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)((?:(?!\n\n).)+?)(?<!`)\1(?!`)", re.DOTALL)
@@ -29,13 +31,20 @@ def _blank(found: re.Match[str]) -> str:
     return "\n" * found[0].count("\n")
 
 
+class PageError(ValueError):
+    """A page that cannot be read."""
+
+    exit_code = 3
+
+
 @dataclass
 class Block:
-    language: str
-    text: str
+    language: str  # of a fenced block; `table` and `indented` are what else a renew mark may stand above
+    text: str  # without the indentation
     line: int  # of its first line, counted from 1
     marks: dict[str, str] = field(default_factory=dict)  # {"needs": "peft", "illustration": ""}
     output: "Block | None" = None  # the ```text block that shows what this one prints
+    indent: str = ""
 
     @property
     def runs(self) -> bool:
@@ -59,18 +68,15 @@ class Page:
         return cls(path, text)
 
     @functools.cached_property
-    def _parts(self) -> tuple[list[Block], str]:
-        blocks, prose, inside, last = [], [], None, -1
+    def _parts(self) -> tuple[list[Block], list[str]]:
+        """(the fenced blocks, all lines with those of fences and blocks blank)"""
+        blocks, outside, inside, last = [], [], None, -1
         lines = self.text.splitlines()
         for number, line in enumerate(lines):
-            fence = re.fullmatch(r"\s*```+(\w*)\s*", line)
+            fence = re.fullmatch(r"(\s*)```+(\w*)\s*", line)
             if fence and inside is None:
-                inside = Block(fence[1], "", number + 2)
-                first = number
-                while first > 0 and (mark := re.fullmatch(_COMMENT, lines[first - 1].strip())):
-                    name, _, value = mark[1].partition(":")
-                    inside.marks[name.strip()] = value.strip()
-                    first -= 1
+                marks, first = _marks_above(lines, number)
+                inside = Block(fence[2], "", number + 2, marks, indent=fence[1])
                 if blocks and inside.language == "text" and "illustration" not in inside.marks:
                     follows = not any(between.strip() for between in lines[last + 1 : first])
                     if follows and blocks[-1].language in EXECUTABLE:
@@ -79,21 +85,39 @@ class Page:
             elif fence:
                 inside, last = None, number
             elif inside is not None:
-                inside.text += line + "\n"
-            prose.append("" if fence or inside is not None else line)
+                inside.text += line.removeprefix(inside.indent) + "\n"
+            outside.append("" if fence or inside is not None else line)
         if inside is not None:
-            raise ValueError(f"{self.path.name}:{inside.line}: a fence is opened and never closed")
-        text = "\n".join(prose)
-        return blocks, _COMMENT.sub(_blank, text)
+            raise PageError(f"{self.name}:{inside.line}: a fence is opened and never closed")
+        return blocks, outside
+
+    @property
+    def name(self) -> str:
+        return str(self.path.relative_to(ROOT)) if self.path.is_relative_to(ROOT) else self.path.name
 
     @property
     def blocks(self) -> list[Block]:
         return self._parts[0]
 
+    @functools.cached_property
+    def renewed(self) -> list[Block]:
+        """What a renew mark stands above: tables, ```text blocks and indented ones."""
+        fenced = {block.line - 2: block for block in self.blocks if block.language == "text"}
+        lines, found = self._parts[1], []
+        for number, line in enumerate(lines):
+            if not re.match(r"\s*<!--\s*renew:", line):
+                continue
+            start = next((n for n in range(number, len(lines)) if not _COMMENT.fullmatch(lines[n].strip())), len(lines))
+            block = fenced.get(start) or _table_or_indented(lines, start)
+            if not block:
+                raise PageError(f"{self.name}:{number + 1}: no table and no text stands right below this mark")
+            found.append(block)
+        return found
+
     @property
     def prose(self) -> str:
         """The text without blocks and comments, line for line."""
-        return self._parts[1]
+        return _COMMENT.sub(_blank, "\n".join(self._parts[1]))
 
     @property
     def words(self) -> str:
@@ -128,6 +152,29 @@ class Page:
         """Targets of links and pictures, those to other sites left out."""
         targets = _LINK.findall(_SPAN.sub(_blank, self.prose))
         return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def _marks_above(lines: list[str], number: int) -> tuple[dict[str, str], int]:
+    """(the marks right above a line, the number of the first one's line)"""
+    marks = {}
+    while number > 0 and (mark := _COMMENT.fullmatch(lines[number - 1].strip())):
+        name, _, value = mark[1].partition(":")
+        marks[name.strip()] = value.strip()
+        number -= 1
+    return marks, number
+
+
+def _table_or_indented(lines: list[str], start: int) -> Block | None:
+    """The Markdown table or the text indented by four that begins there."""
+    kinds = {"table": ("|", ""), "indented": ("    ", "    ")}
+    for kind, (beginning, indent) in kinds.items():
+        end = start
+        while end < len(lines) and (lines[end].startswith(beginning) or (indent and not lines[end].strip())):
+            end += 1
+        text = "\n".join(line.removeprefix(indent) for line in lines[start:end]).rstrip() + "\n"
+        if start < end and lines[start].startswith(beginning):
+            return Block(kind, text, start + 1, _marks_above(lines, start)[0], indent=indent)
+    return None
 
 
 def broken_links(page: Page) -> list[str]:
