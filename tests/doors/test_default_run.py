@@ -1,0 +1,55 @@
+"""`python train.py` as a visitor meets it: what it learned holds for what people type, not only for its own test part."""
+
+import os
+
+import pytest
+
+import infer
+import train
+
+SPAM = [
+    "Congratulations! You won",
+    "You have been selected for a gift card, click here",
+    "Your parcel is held, pay the fee at track.example",
+    "Final notice: your account will be closed",
+]
+HAM = [
+    "See you at 8",
+    "Congratulations on the new job!",
+    "Your parcel came, I put it in the hall",
+    "Free for a coffee tomorrow?",
+]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(results, the run's directory) of the default settings, in float32: with bf16 the numbers are the machine's."""
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    before = os.getcwd()
+    os.chdir(directory.parent)
+    try:
+        settings = train.read_settings(["--output_dir", str(directory), "--device", "cpu", "--precision", "fp32"])
+        return train.main(settings), directory
+    finally:
+        os.chdir(before)
+
+
+def test_nine_in_ten_of_the_typed_messages_are_right_in_either_class(run):
+    typed = run[0]["also_test"]
+    assert typed["dataset"] == "data/messages/typed.tsv" and typed["seen_in_train"] == 0
+    assert typed["after"]["accuracy"] >= 0.92
+    for label, counts in enumerate(typed["after"]["confusion_matrix"]):
+        assert counts[label] / sum(counts) >= 0.88
+
+
+def test_the_test_part_is_answered_better_than_naive_bayes_does(run):
+    results = run[0]
+    assert results["after"]["accuracy"] >= results["baselines"]["naive_bayes"]["accuracy"] + 0.03
+
+
+def test_the_first_messages_that_anybody_types_are_answered_as_their_reader_would(run):
+    classifier = infer.load_classifier(run[1], device="cpu")
+    said = dict(zip(SPAM + HAM, map(classifier.label, classifier.probabilities(SPAM + HAM))))
+    assert said == dict.fromkeys(SPAM, "spam") | dict.fromkeys(HAM, "ham")
