@@ -40,7 +40,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def two_threads():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(min(2, torch.get_num_threads()))  # OMP_NUM_THREADS=1 is respected
 
 
 @pytest.fixture(scope="session")

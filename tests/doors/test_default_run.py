@@ -1,4 +1,4 @@
-"""`python train.py` as a visitor meets it: what it learned holds for what people type, not only for its own test part."""
+"""`python train.py` as a visitor meets it: what it learned holds for what people type, not for its own test part alone."""
 
 import os
 
