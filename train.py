@@ -60,7 +60,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     max_length = min(config.max_length or shape.n_positions, shape.n_positions)
     task = data.prepare_task(dataset, data.split_rows(dataset, **how), tokenizer, tokenizer.eos_token_id, max_length)
     print(task.describe())
-    tests = [task]
+    tests = [task]  # parts whose scores are reported
     if config.also_test:
         other = dataclasses.replace(source, name=locate(config.also_test))
         tests.append(task.beside(data.load_texts(other, data.TextRule(config.strip), dataset.label_names), tokenizer))
@@ -85,17 +85,17 @@ def main(config: TrainConfig) -> dict[str, Any]:
         if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run, config, output_dir=str(run), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
-        before = [scores_of(rows.split.test, model, config, rows, place) for rows in tests]
-        known = [score_baselines(task.baselines(rows.test_texts), rows.labels(rows.split.test)) for rows in tests]
+        before = [scores_of(part.split.test, model, config, part, place) for part in tests]
+        known = [score_baselines(task.baselines(part.test_texts), part.labels(part.split.test)) for part in tests]
         # 5. Training.
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         fit(model, config, task, place, run, state)
         # 6. How good it is after, and the files that keep it.
-        after = [scores_of(rows.split.test, model, config, rows, place) for rows in tests]
+        after = [scores_of(part.split.test, model, config, part, place) for part in tests]
         results, *others = ({"before": b, "after": a, "baselines": k} for b, a, k in zip(before, after, known))
         results |= describe_run(config, state, place, lora.count_parameters(model), task)
         if others:
-            results["also_test"] = others[0] | {"dataset": config.also_test, "seen_in_train": tests[1].seen}
+            results["also_test"] = others[0] | {"dataset": config.also_test, "seen": tests[1].seen}
         if place.ranks.is_main:
             save_product(run, model, config, tokenizer, record, results)
             write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
@@ -244,7 +244,8 @@ def read_settings(argv: list[str]) -> TrainConfig:
 def recipe(preset: str, **changes: Any) -> TrainConfig:
     """A preset's settings with some changed. Its --also_test goes with its own rows: others may have other labels."""
     settings = read_preset(TrainConfig, preset, ROOT / "presets")
-    if changes.get("dataset", settings.get("dataset")) != settings.get("dataset"):
+    own, other = settings.get("dataset"), changes.get("dataset")
+    if own and other and Path(locate(own)).resolve() != Path(locate(other)).resolve():
         settings.pop("also_test", None)
     return TrainConfig(**(settings | changes))
 

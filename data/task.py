@@ -59,25 +59,28 @@ class Task:
         return {name: rule(*known, texts) for name, rule in BASELINES.items()}
 
     def beside(self, dataset: TextDataset, tokenizer: Encoder) -> "Task":
-        """Rows from elsewhere that only test; `seen` counts those that stand word for word in this training part."""
+        """Rows from elsewhere that only test; `seen`: those that stand word for word among this task's other rows."""
         ids, cut = encode(tokenizer, dataset.texts, self.max_length)
-        trained = {self.dataset.texts[row] for row in self.split.train}
-        seen = sum(text in trained for text in dataset.texts)
+        used = {self.dataset.texts[row] for row in (*self.split.train, *self.split.val)}
+        seen = sum(text in used for text in dataset.texts)
         return Task(dataset, Split([], [], list(range(len(ids)))), ids, self.max_length, cut, seen, self.pad_token_id)
 
     def describe(self) -> str:
         """What a user should know of the rows before training starts."""
-        if not self.split.train:
-            return f"{self.dataset.name}: {len(self.ids):,} rows that only test; {self.seen:,} of them are trained on"
         names, labels = self.dataset.label_names, self.dataset.labels
         counts = ", ".join(f"{labels.count(i):,} {name}" for i, name in enumerate(names[:6])) + ", ..." * (
             len(names) > 6
         )
+        rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
+        cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
+        if not self.split.train:
+            where = "stand word for word among those that train or choose"
+            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *[cut] * (self.cut > 0)])
         sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
-        lines = [f"{self.dataset.name}: {len(labels):,} rows ({counts}); {sizes}"]
+        lines = [f"{rows}; {sizes}"]
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
-            lines.append(f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that")
+            lines.append(cut)
         if not self.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)

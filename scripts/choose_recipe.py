@@ -23,17 +23,17 @@ from training.errors import UsageError, run_door
 from training.run import read_metrics
 from training.settings import option, parse
 
-ALL = ("c_attn", "c_proj", "c_fc")
 VARIANTS: dict[str, dict[str, Any]] = {
     "the preset": {},
     "rate 5e-4": {"learning_rate": 5e-4},
     "rate 2e-3": {"learning_rate": 2e-3},
     "rate 4e-3": {"learning_rate": 4e-3},
-    "without c_fc": {"target_modules": ("c_attn", "c_proj")},
-    "with c_fc": {"target_modules": ALL},
-    "rank 4": {"lora_r": 4},
-    "rank 16": {"lora_r": 16},
-    "rank 32": {"lora_r": 32},
+    "c_attn, c_proj": {"target_modules": ("c_attn", "c_proj")},
+    "all layers": {"target_modules": ("c_attn", "c_proj", "c_fc")},
+    "rank 4": {"lora_r": 4, "lora_alpha": 16.0},  # alpha grows with the rank: the update's scale stays
+    "rank 8": {"lora_r": 8, "lora_alpha": 32.0},
+    "rank 16": {"lora_r": 16, "lora_alpha": 64.0},
+    "rank 32": {"lora_r": 32, "lora_alpha": 128.0},
     "no LoRA dropout": {"lora_dropout": 0.0},
     "LoRA dropout 0.3": {"lora_dropout": 0.3},
     "2 epochs": {"num_train_epochs": 2},
@@ -58,7 +58,10 @@ class ChooseConfig:
 
 def main(config: ChooseConfig) -> None:
     print("| | best loss | F1 of the checkpoint | each seed's loss | training, s |\n|---|---|---|---|---|", flush=True)
+    preset = train.recipe(config.preset, model=config.model, dataset=config.dataset)
     for name in config.variants:
+        if VARIANTS[name] and all(getattr(preset, field) == value for field, value in VARIANTS[name].items()):
+            continue  # that is the preset
         runs = [run_variant(name, seed, config) for seed in config.seeds]
         losses, f1s, seconds = zip(*runs)
         each = ", ".join(f"{loss:.4f}" for loss in losses)
@@ -69,8 +72,8 @@ def main(config: ChooseConfig) -> None:
 def run_variant(name: str, seed: int, config: ChooseConfig) -> tuple[float, float, float]:
     """(least validation loss, validation F1 of the checkpoint that the recipe's metric chooses, seconds of training)"""
     where = Path(config.output_dir) / name.replace(" ", "-") / f"seed{seed}"
-    changes = {"model": config.model, "dataset": config.dataset, "seed": seed, "output_dir": str(where)}
-    recipe = train.recipe(config.preset, **(changes | VARIANTS[name]))
+    changes = {"model": config.model, "dataset": config.dataset, "seed": seed, "also_test": None}
+    recipe = train.recipe(config.preset, **(changes | VARIANTS[name]), output_dir=str(where))
     if not recipe.val_size:
         raise UsageError(f"--preset {config.preset}: has no validation part (val_size 0), so nothing to choose on")
     with contextlib.redirect_stdout(io.StringIO()):

@@ -31,8 +31,10 @@ class TextFile:
 
 
 def read_files(corpora: Sequence[str]) -> list[TextFile]:
-    """All .txt files of some directories; raises UsageError for one that has none."""
+    """All .txt files of some directories; raises UsageError for one that has none, and for two of one name."""
     files = []
+    if len({Path(directory).resolve().name for directory in corpora}) < len(corpora):
+        raise UsageError(f"--corpus {' '.join(corpora)}: two of the directories have the same name; rename one")
     for directory in corpora or ("",):
         paths = sorted(Path(directory).glob("*.txt")) if directory else []
         if not paths:
@@ -45,7 +47,7 @@ def read_files(corpora: Sequence[str]) -> list[TextFile]:
 
 
 def divide(documents: list[str], held_out: int) -> tuple[list[str], list[str]]:
-    """(training, held-out) documents; every `held_out`-th is held out."""
+    """(training, held-out) documents; every `held_out`-th is held out, the first among them."""
     return [d for i, d in enumerate(documents) if i % held_out], documents[::held_out]
 
 
@@ -62,11 +64,21 @@ def prepare_tokens(corpora: Sequence[str], held_out: int, vocab_size: int, work:
     """Train the BPE and encode the texts once; a later start finds both in `work`.
 
     Writes train.npy and test.npy, the files' ids one after the other, and tokens.json, which says whose they are.
+    Raises UsageError where `work` holds tokens that were made otherwise.
     """
+    names = [Path(directory).resolve().name for directory in corpora]
+    made = {"corpora": names, "held_out": held_out, "vocab_size": vocab_size}
     if (work / "tokens.json").is_file():
+        known = json.loads((work / "tokens.json").read_text(encoding="utf-8"))
+        if any(known[key] != value for key, value in made.items()):
+            raise UsageError(
+                f"{work}: holds tokens of other settings ({known['corpora']}, ...); name another directory"
+            )
         return Tokenizer(work)
     files = read_files(corpora)
     parts = [divide(file.documents, held_out) for file in files]
+    if not any(learned for learned, _ in parts):
+        raise UsageError("no document is left to train on; split the files into more documents")
     bpe = tokenizers.ByteLevelBPETokenizer()
     texts = (document for train, _ in parts for document in train)
     bpe.train_from_iterator(texts, vocab_size=vocab_size, special_tokens=[SEPARATOR])
@@ -82,7 +94,7 @@ def prepare_tokens(corpora: Sequence[str], held_out: int, vocab_size: int, work:
         )
     np.save(work / "train.npy", np.concatenate(train))
     np.save(work / "test.npy", np.concatenate(test))
-    write_atomically(work / "tokens.json", json.dumps(sizes, indent=1) + "\n")
+    write_atomically(work / "tokens.json", json.dumps(made | {"files": sizes}, indent=1) + "\n")
     return tokenizer
 
 
@@ -93,7 +105,7 @@ class Mixture:
     """
 
     def __init__(self, work: Path, shares: dict[str, float], device: torch.device, seed: int):
-        sizes = json.loads((work / "tokens.json").read_text(encoding="utf-8"))
+        sizes = json.loads((work / "tokens.json").read_text(encoding="utf-8"))["files"]
         self.tokens = torch.from_numpy(np.load(work / "train.npy").astype(np.int32)).to(device)
         self.lengths = np.array([size["train"] for size in sizes])
         self.starts = np.cumsum(self.lengths) - self.lengths
@@ -105,7 +117,10 @@ class Mixture:
         self.seed = seed
 
     def batch(self, step: int, rows: int, length: int) -> Tensor:
-        """(rows, length) int64, a pure function of (seed, step): a resumed run sees what it would have seen."""
+        """(rows, length) int64, a pure function of (seed, step): a resumed run sees what it would have seen.
+
+        A row of a file that is shorter runs on into the next one.
+        """
         rng = np.random.default_rng([self.seed, step])
         file = rng.choice(len(self.chance), size=rows, p=self.chance)
         room = np.maximum(self.lengths[file] - length, 1)
@@ -125,7 +140,7 @@ class HeldOut:
 
 def held_out_parts(work: Path) -> list[HeldOut]:
     """What `prepare_tokens` held out, a part for each corpus."""
-    sizes = json.loads((work / "tokens.json").read_text(encoding="utf-8"))
+    sizes = json.loads((work / "tokens.json").read_text(encoding="utf-8"))["files"]
     tokens = torch.from_numpy(np.load(work / "test.npy").astype(np.int64))
     pieces = tokens.split([size["test"] for size in sizes])
     parts = []

@@ -4,6 +4,7 @@ pip install -r requirements-extras.txt
 python scripts/draw_run.py --run runs/tiny --output docs/images/run.svg
 """
 
+import itertools
 import json
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:
     """Bits a byte of each corpus's held-out documents over the tokens seen."""
     config, curve = record["config"], record["curve"]
     seen = [tokens_seen(config, entry["step"]) / 1e6 for entry in curve]
-    for corpus, color in zip(curve[0]["bits_per_byte"], (BLUE, ORANGE, GREY)):
+    for corpus, color in zip(curve[0]["bits_per_byte"], itertools.cycle((BLUE, ORANGE, GREY))):
         bits = [entry["bits_per_byte"][corpus] for entry in curve]
         axes.plot(seen, bits, color=color, marker="o", markersize=3, label=corpus)
     axes.set(xlabel="tokens seen, millions", ylabel="bits a byte", title="Held-out documents")

@@ -12,7 +12,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from training.device import DEVICES, PRECISIONS, Place, choose_place  # noqa: E4
 from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
 from training.optimization import clip_gradients, set_learning_rate  # noqa: E402
-from training.settings import option, parse  # noqa: E402
+from training.settings import check_range, option, parse  # noqa: E402
 
 LOOK = 50  # steps between two looks at the loss: each waits for a GPU
 
@@ -62,6 +61,11 @@ class PretrainConfig:
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS[:-1])
 
     def __post_init__(self) -> None:
+        check_range(self, ("held_out", "max_steps", "eval_steps", "warmup_steps", "n_positions"), 1)
+        if not 256 < self.vocab_size <= 65_536:
+            raise UsageError(f"--vocab_size {self.vocab_size}: must be above 256, the bytes, and at most 65,536")
+        if not self.batch_size or min(self.batch_size) < 1 or any(share <= 0 for share in self.shares):
+            raise UsageError("--batch_size and --shares must be above 0")
         if self.shares and len(self.shares) != len(self.corpus):
             raise UsageError(f"--shares: {len(self.shares)} shares for {len(self.corpus)} directories")
 
@@ -135,7 +139,7 @@ def fit(
     first, curve = resume(work, optimizers, parameters, config, place)
     run = torch.compile(model, dynamic=False) if config.compile else model
     began, tokens, smooth = time.perf_counter(), 0, math.nan
-    losses = torch.zeros((), device=place.device)
+    losses, since = torch.zeros((), device=place.device), 0  # summed since the last look
     bar = tqdm(range(first, config.max_steps), initial=first, total=config.max_steps, disable=None, unit="step")
     for step in bar:
         rows = texts.batch(step, rows_at(step, config), config.n_positions)
@@ -151,9 +155,9 @@ def fit(
         losses += loss.detach()
         tokens += rows.numel()
         done, last = step + 1, step + 1 == config.max_steps
+        since += 1
         if last or done % LOOK == 0 or done % config.eval_steps == 0:
-            since = (done - 1) % LOOK + 1
-            smooth, losses = losses.item() / min(since, done - first), torch.zeros_like(losses)
+            smooth, losses, since = losses.item() / since, torch.zeros_like(losses), 0
             bar.set_postfix(loss=f"{smooth:.3f}")
         if last or done % config.eval_steps == 0:
             seconds = time.perf_counter() - began
@@ -189,7 +193,7 @@ def resume(work: Path, optimizers, parameters, config: PretrainConfig, place: Pl
     if not ckpt.checkpoints(work / "checkpoints"):
         return 0, []
     path, tensors, state, _ = ckpt.find_checkpoint(work)
-    free = {"compile", "eval_steps", "corpus", "dropout", "device", "precision"}
+    free = {"compile", "eval_steps", "corpus", "output_dir", "dropout", "device", "precision"}
     now = json.loads(json.dumps(dataclasses.asdict(config)))  # as it was written: JSON has no tuples
     changed = {k for k, v in now.items() if state["config"].get(k) != v} - free
     if changed:
@@ -214,15 +218,11 @@ def evaluate(model: GPT2LMHeadModel, tokens: torch.Tensor, place: Place, windows
     model.eval()
     length = min(model.config.n_positions, len(tokens))
     rows = tokens[: len(tokens) // length * length].view(-1, length)
-    rows = rows[:: max(1, len(rows) // windows)] if windows else rows
-    return mean_loss(model, rows.to(place.device).split(32))
-
-
-def mean_loss(model: GPT2LMHeadModel, batches: Iterable[torch.Tensor]) -> float:
-    total, rows = 0.0, 0
-    for batch in batches:
-        total, rows = total + model(batch, labels=batch).loss.item() * len(batch), rows + len(batch)
-    return total / rows
+    if windows and windows < len(rows):
+        rows = rows[torch.linspace(0, len(rows) - 1, windows).long()]
+    with place.autocast():
+        losses = [model(r, labels=r).loss * len(r) for r in rows.to(place.device).split(32)]
+    return torch.stack(losses).sum().item() / len(rows)
 
 
 if __name__ == "__main__":

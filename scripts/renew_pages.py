@@ -7,7 +7,7 @@ A page's bash blocks run in order in a copy of the tree, then its python blocks,
 `<!-- renew: COMMAND -->` above its tables and texts (scripts/pages.py lists the marks); one that was a block of the
 page does not run again. Where a page shows some lines of an output, or `...`, those lines are renewed and no others. A
 page is written when all of it has run; where something fails, not at all. What cannot be renewed is listed, and so are
-numbers in its prose that have moved: prose is yours.
+numbers in its prose that have moved: prose is yours. Pictures that the commands write into docs/images are taken over.
 """
 
 import dataclasses
@@ -30,6 +30,8 @@ from scripts.pages import Block, Page, pages  # noqa: E402
 from training.errors import UsageError, run_door  # noqa: E402
 from training.files import write_atomically  # noqa: E402
 from training.settings import option, parse  # noqa: E402
+
+PICTURES = Path("docs/images")
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,22 @@ def renew(path: Path, directory: Path, seed: str = "0") -> bool:
     if after != before:
         write_atomically(path, after)
     say(f"{page.name}: {'as it was' if after == before else 'written'}")
+    renew_pictures(directory / PICTURES)
     for line, what in found.complaints:
         grown = sum(len(new) - block.text.count("\n") for block, new in found.edits if block.line < line)
         say(f"{page.name}:{line + grown}: {what}")
     for line, number in moved(page, Page.read(path)):
         say(f"{page.name}:{line}: quotes {number}, which moved")
     return not found.complaints
+
+
+def renew_pictures(drawn: Path) -> None:
+    """Take over the pictures that the page's commands have drawn."""
+    for picture in sorted(drawn.glob("*.svg")):
+        ours = ROOT / PICTURES / picture.name
+        if not ours.is_file() or ours.read_bytes() != picture.read_bytes():
+            write_atomically(ours, picture.read_text(encoding="utf-8"))
+            say(f"{PICTURES / picture.name}: written")
 
 
 def run_blocks(page: Page, directory: Path, seed: str, found: Renewal) -> dict[str, str]:

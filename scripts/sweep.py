@@ -10,6 +10,7 @@ command goes on where it was stopped.
 """
 
 import dataclasses
+import functools
 import json
 import statistics
 import sys
@@ -24,11 +25,14 @@ sys.path.insert(0, str(ROOT))
 
 import data  # noqa: E402
 import gpt2  # noqa: E402
+import infer  # noqa: E402
 import train  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
+from training.files import atomic_directory  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
 from training.run import read_metrics  # noqa: E402
 from training.settings import option, parse, read_toml  # noqa: E402
+from training.task import TaskRecord  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
     "LoRA": ("lora", (1e-3, 2e-3, 4e-3)),
@@ -63,10 +67,10 @@ def main(config: SweepConfig) -> None:
         runs: dict[str, list[dict[str, Any]]] = {}  # per line of the tables, the results of its runs
         for arm in config.arms:
             rates[arm], runs[arm] = run_arm(arm, here, config, rates.get(arm))
-        lines += table(f"split {split}", runs | others(runs[arm][0], linear_svm(here)), rates)
+        lines += table(f"split {split}", runs | others(runs[config.arms[0]][0], linear_svm(here)), rates)
         if base.also_test:
             also = {name: [result["also_test"] for result in results] for name, results in runs.items()}
-            known = others(runs[arm][0]["also_test"], linear_svm(here, base.also_test))
+            known = others(also[config.arms[0]][0], linear_svm(here, base.also_test))
             lines += table(f"{base.also_test}, the same runs", also | known, rates)
     text = "\n".join(lines)
     print(text)
@@ -102,7 +106,8 @@ def run_arm(
 def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
     """results.json of a run, which is only run if it is not there yet, or `again`.
 
-    Raises UsageError where a run with other settings is there, and Stopped where this one was stopped.
+    Raises UsageError where a run with other settings, on another base or on other rows is there, and Stopped where this
+    one was stopped.
     """
     directory = Path(config.output_dir)
     if again or not (directory / "results.json").is_file():
@@ -115,9 +120,23 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
     kept = train.TrainConfig(**read_toml(train.TrainConfig, directory / "config.toml"))
     matters = [f.name for f in dataclasses.fields(config) if f.metadata["group"] not in ("files", "machine")]
     other = [name for name in matters if getattr(config, name) != getattr(kept, name)]
+    record = TaskRecord.load(infer.product_directory(directory))
+    names = config.model, config.dataset, config.text_column, config.label_column, config.encoding, config.strip
+    base, rows = fingerprints(*names)
+    other += ["base"] * (record.base["fingerprint"] != base)
+    other += ["set of rows"] * (record.dataset["fingerprint"] != rows)
     if other:
         raise UsageError(f"{directory}: holds a run with another {', '.join(other)}; give another --output_dir")
     return json.loads((directory / "results.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def fingerprints(model: str, dataset: str, text: str | None, label: str | None, encoding: str, strip: bool):
+    """Of a base's tensors and of a data set's rows, as task.json has them: names stay when what they name changes."""
+    texts = data.load_texts(data.Source(train.locate(dataset), text, label, encoding), data.TextRule(strip))
+    labels = texts.id2label
+    base = gpt2.GPT2ForSequenceClassification.from_pretrained(train.locate(model), id2label=labels)
+    return gpt2.fingerprint(base.state_dict()), texts.fingerprint()
 
 
 def validation_loss(config: train.TrainConfig) -> float:
@@ -129,13 +148,14 @@ def validation_loss(config: train.TrainConfig) -> float:
 
 def random_base(model: str, output_dir: Path) -> Path:
     """A model directory of the same shape and tokenizer with untrained weights (seed 0)."""
-    directory = output_dir / "random-base"
-    if not (directory / "config.json").is_file():
-        source = gpt2.resolve_model(train.locate(model))
-        directory.mkdir(parents=True, exist_ok=True)
-        gpt2.Tokenizer.from_pretrained(source).save_pretrained(directory)
+    source = gpt2.resolve_model(train.locate(model))
+    shape = gpt2.read_config(source)
+    directory = output_dir / f"random-base-{shape.n_layer}x{shape.n_embd}-{shape.vocab_size}"
+    if not directory.is_dir():
         torch.manual_seed(0)
-        gpt2.GPT2LMHeadModel(gpt2.read_config(source)).save_pretrained(directory)
+        with atomic_directory(directory) as files:
+            gpt2.Tokenizer.from_pretrained(source).save_pretrained(files)
+            gpt2.GPT2LMHeadModel(shape).save_pretrained(files)
     return directory
 
 
@@ -168,7 +188,7 @@ def linear_svm(config: train.TrainConfig, also_test: str | None = None) -> dict[
 
 
 def table(title: str, runs: dict[str, list[dict[str, Any]]], rates: dict[str, float]) -> list[str]:
-    """Means over the seeds, and the accuracy of each; recall is of the second label's rows, as in train.py's table."""
+    """Means over the seeds, and the accuracy of each; the scores are those of train.py's table."""
     columns = ("", "learning rate", "accuracy", "F1", "recall", "false positives", "each seed")
     lines = ["", title, "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, results in runs.items():

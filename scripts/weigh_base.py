@@ -15,14 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import HeldOut, divide, encode_documents, read_files
-from pretrain_base import ROOT, bits_per_byte
 
-import data
-from gpt2 import GPT2LMHeadModel, Tokenizer
-from training.device import DEVICES, PRECISIONS, choose_place
-from training.errors import run_door
-from training.settings import option, parse
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from corpus import HeldOut, divide, encode_documents, read_files  # noqa: E402
+from pretrain_base import bits_per_byte  # noqa: E402
+
+import data  # noqa: E402
+from gpt2 import GPT2LMHeadModel, Tokenizer  # noqa: E402
+from training.device import DEVICES, PRECISIONS, choose_place  # noqa: E402
+from training.errors import run_door  # noqa: E402
+from training.settings import option, parse  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ def main(config: WeighConfig) -> None:
         train += learned
         test.setdefault(file.corpus, []).extend(kept)
     test["messages"] = data.load_texts(data.Source(config.messages), data.TextRule()).texts
+    names = [Path(directory).name for directory in config.model]
     rows: dict[str, dict[str, float]] = {}
     for directory in config.model:
         tokenizer = Tokenizer.from_pretrained(directory)
         parts = [held_out_part(name, documents, tokenizer) for name, documents in test.items()]
         model = GPT2LMHeadModel.from_pretrained(directory).to(place.device)
-        name = Path(directory).name
+        name = Path(directory).name if names.count(Path(directory).name) == 1 else directory
         rows[name] = {part.corpus: bits_per_byte(model, part, place, config.windows) for part in parts}
         if len(rows) == 1:
             counted, words = encode_documents(tokenizer, train, "training"), tokenizer.vocab_size

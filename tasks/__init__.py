@@ -1,1 +1,1 @@
-"""The meeting place of the four rooms: what a run is made of, put together for all doors."""
+"""The meeting place of the four rooms: what a run is made of, put together."""

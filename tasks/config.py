@@ -50,7 +50,7 @@ class TrainConfig:
     per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
     load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
     metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=BEST)
-    also_test: str | None = option(None, "another labelled file to score before and after", group="evaluation")
+    also_test: str | None = option(None, "a labelled file, of the same columns, that only tests", group="evaluation")
     output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
     overwrite: bool = option(False, "replace the run in --output_dir", group="files")
     resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")

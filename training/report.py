@@ -40,8 +40,7 @@ def summary(results: dict[str, Any], label_names: list[str]) -> str:
         *_tables(results, results["train"], label_names),
     ]
     if other := results.get("also_test"):
-        seen = f"; {other['seen_in_train']:,} of them were trained on" * (other["seen_in_train"] > 0)
-        parts += [f"{other['dataset']}, {other['after']['rows']:,} rows that only test{seen}"]
+        parts.append(_about(other))
         parts += _tables(other, results["train"], label_names)
     parts.append(
         f"{results['steps']} steps in {results['train_seconds']:.1f} s: "
@@ -54,6 +53,12 @@ def summary(results: dict[str, Any], label_names: list[str]) -> str:
             "Try a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."
         )
     return "\n\n".join(["", *parts])
+
+
+def _about(other: dict[str, Any]) -> str:
+    """A line about the rows of --also_test."""
+    seen = f", though {other['seen']:,} of them were trained or chosen on as well" * (other["seen"] > 0)
+    return f"{other['dataset']}, {other['after']['rows']:,} rows that only test{seen}"
 
 
 def _tables(results: dict[str, Any], train: str, label_names: list[str]) -> list[str]:
@@ -90,12 +95,13 @@ def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
 def model_card(results: dict[str, Any], label_names: list[str]) -> str:
     """The README.md of an adapter: what it is, how it did, how to use it."""
     table, matrix, rows = _card_table(results), confusion_table(results["after"], label_names), results["rows"]
-    if other := results.get("also_test"):
-        matrix += f"\n```\n\nOn `{other['dataset']}`, {other['after']['rows']:,} rows that only test:\n\n"
-        matrix += f"{_card_table(other)}\n\n```\n{confusion_table(other['after'], label_names)}"
     chosen = "validation part" if rows["val"] else "test part itself, so the test score is flattered"
     kind = "adapter" if results["train"] == "lora" else "model"
     peft = "`PeftModel.from_pretrained(base, DIRECTORY)` reads it.\n" if kind == "adapter" else ""
+    second = ""
+    if other := results.get("also_test"):
+        second = f"{_about(other)}:\n\n{_card_table(other)}\n\n"
+        second += f"```\n{confusion_table(other['after'], label_names)}\n```\n\n"
     return f"""---
 base_model: "{results["model"]}"
 library_name: {"peft" if kind == "adapter" else "transformers"}
@@ -118,7 +124,7 @@ Scores on the test rows; with two labels, `{label_names[-1]}` is the positive on
 {matrix}
 ```
 
-Use it: `python infer.py --adapter DIRECTORY "a text"`. {peft}"""
+{second}Use it: `python infer.py --adapter DIRECTORY "a text"`. {peft}"""
 
 
 def _card_table(results: dict[str, Any]) -> str:

@@ -15,8 +15,9 @@ from training import checkpoint as ckpt
 from training.device import Place
 from training.errors import NonFiniteError, UsageError
 
-# Settings of these groups, and the preset's name, may differ between a run and its continuation.
+# Settings of these groups, and these, may differ between a run and its continuation: they change nothing learned.
 _FREE_GROUPS = ("files", "machine")
+_FREE = {"preset", "also_test"}
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Trainee:
         Returns lines for the user: which checkpoint it is and which damaged ones were passed over.
         """
         path, tensors, saved, skipped = ckpt.find_checkpoint(where)
-        free = {f.name for f in dataclasses.fields(config) if f.metadata["group"] in _FREE_GROUPS} | {"preset"}
+        free = {f.name for f in dataclasses.fields(config) if f.metadata["group"] in _FREE_GROUPS} | _FREE
         settings = json.loads(json.dumps(dataclasses.asdict(config)))
         changed = sorted(n for n, value in settings.items() if n not in free and saved["config"].get(n) != value)
         ranks, saved_size = self.place.ranks, saved.get("world_size", 1)

@@ -41,8 +41,8 @@ def test_it_changes_not_a_byte_of_what_is_learned(config):
 
 def test_rows_that_are_trained_on_as_well_are_counted(config, capsys):
     results = train.main(dataclasses.replace(config, also_test=config.dataset))
-    assert results["also_test"]["seen_in_train"] == results["rows"]["train"]
-    assert "of them were trained on" in capsys.readouterr().out
+    assert results["also_test"]["seen"] == results["rows"]["train"] + results["rows"]["val"]
+    assert "were trained or chosen on as well" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,22 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line_before_anything_is_writ
     assert words in message and message.count("\n") == 1 and not Path("run").exists()
 
 
+def test_a_file_of_one_label_is_enough_and_its_counts_are_said(config, capsys):
+    Path("typed.tsv").write_text("spam\tclaim your prize now\n")
+    train.main(config)
+    assert "typed.tsv: 1 rows (0 ham, 1 spam) that only test" in capsys.readouterr().out
+
+
+def test_a_run_is_resumed_with_another_such_file_or_none(config):
+    train.main(config)
+    for other in (None, config.dataset):
+        again = dataclasses.replace(config, also_test=other, resume_from_checkpoint="run")
+        assert ("also_test" in train.main(again)) == (other is not None)
+
+
 def test_the_presets_own_file_is_left_out_for_a_dataset_of_the_users(config):
     assert train.read_settings([]).also_test == "data/messages/typed.tsv"
     assert train.read_settings(["--dataset", "mine.csv"]).also_test is None
+    same = ["--dataset", str(train.ROOT / "data/messages/messages.tsv")]
+    assert train.read_settings(same).also_test == "data/messages/typed.tsv"
     assert train.read_settings(["--dataset", "mine.csv", "--also_test", "other.csv"]).also_test == "other.csv"

@@ -1,4 +1,4 @@
-"""`python train.py` as a visitor meets it: what it learned holds for what people type, not for its own test part alone."""
+"""`python train.py` as a visitor meets it: what it learned holds for what people type, not in its test part alone."""
 
 import os
 
@@ -38,7 +38,7 @@ def run(tmp_path_factory):
 
 def test_nine_in_ten_of_the_typed_messages_are_right_in_either_class(run):
     typed = run[0]["also_test"]
-    assert typed["dataset"] == "data/messages/typed.tsv" and typed["seen_in_train"] == 0
+    assert typed["dataset"] == "data/messages/typed.tsv" and typed["seen"] == 0
     assert typed["after"]["accuracy"] >= 0.92
     for label, counts in enumerate(typed["after"]["confusion_matrix"]):
         assert counts[label] / sum(counts) >= 0.88

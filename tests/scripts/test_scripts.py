@@ -175,6 +175,30 @@ def test_a_sweep_takes_the_rate_with_the_least_validation_loss_and_runs_nothing_
     assert (tmp_path / "table.md").read_text().strip() in first
 
 
+def test_a_sweep_scores_the_presets_second_file_too_and_knows_when_the_rows_have_changed(
+    messages_file, tiny_base, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("sklearn", reason="needs pip install -r requirements-extras.txt")
+    module = script("sweep")
+    monkeypatch.setitem(module.ARMS, "LoRA", ("lora", (3e-2,)))
+    rows, typed, preset = tmp_path / "rows.tsv", tmp_path / "typed.tsv", tmp_path / "mine.toml"
+    rows.write_text(messages_file.read_text())
+    typed.write_text("spam\tclaim your prize now\nham\tsee you at ten then\n")
+    preset.write_text(f'dataset = "{rows}"\nalso_test = "{typed}"\nnum_train_epochs = 1\n')
+    config = module.SweepConfig(
+        preset=str(preset), model=str(tiny_base), dataset=str(rows), splits=("stratified",), arms=("LoRA",),
+        seeds=("0",), output_dir=str(tmp_path / "sweep"),
+    )  # fmt: skip
+    module.main(config)
+    table = capsys.readouterr().out.split(f"{typed}, the same runs")[1]
+    accuracies = [line.split("|")[3].strip() for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(accuracies) == 5 and set(accuracies) <= {"0.00%", "50.00%", "100.00%"}
+    rows.write_text(messages_file.read_text().replace("mum", "dad"))
+    module.fingerprints.cache_clear()
+    with pytest.raises(ValueError, match="another set of rows"):
+        module.main(config)
+
+
 def test_a_finished_run_is_drawn(messages_file, tiny_base, tmp_path):
     pytest.importorskip("matplotlib", reason="needs pip install -r requirements-extras.txt")
     import train
@@ -187,6 +211,13 @@ def test_a_finished_run_is_drawn(messages_file, tiny_base, tmp_path):
     module = script("draw_run")
     module.main(module.DrawConfig(run=str(tmp_path / "run"), output=str(tmp_path / "run.svg")))
     assert "<svg" in (tmp_path / "run.svg").read_text()
+    curve = [{"step": step, "bits_per_byte": {"talk": 3 / step, "books": 4 / step}} for step in (1, 2, 3)]
+    record = {"config": {"batch_size": [2, 4], "max_steps": 4, "n_positions": 10}, "curve": curve}
+    (tmp_path / "pretraining.json").write_text(json.dumps(record))
+    module.main(module.DrawConfig(run=str(tmp_path), output=str(tmp_path / "curve.svg")))
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    assert [module.tokens_seen(record["config"], entry["step"]) for entry in curve] == [20, 40, 80]
+    (tmp_path / "pretraining.json").unlink()
     with pytest.raises(ValueError, match="no results.json"):
         module.main(module.DrawConfig(run=str(tmp_path), output=str(tmp_path / "run.svg")))
 
@@ -202,7 +233,6 @@ def test_the_shapes_that_are_drawn_are_those_of_gpt2s_layer(tmp_path):
 def test_recipes_are_compared_on_validation_rows_and_no_test_score_is_printed(
     messages_file, tiny_base, tmp_path, capsys
 ):
-    pytest.importorskip("sklearn", reason="needs pip install -r requirements-extras.txt")
     module = script("choose_recipe")
     config = module.ChooseConfig(
         model=str(tiny_base), dataset=str(messages_file), variants=("the preset", "rate 4e-3"), seeds=(0,),
