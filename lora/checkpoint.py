@@ -28,8 +28,8 @@ def lora_state_dict(model: nn.Module, adapter_name: str = "default") -> dict[str
     tensors: dict[str, Tensor] = {}
     for path, module in model.named_modules():
         if isinstance(module, LoraLayer) and adapter_name in module.lora_A:
-            tensors[f"{_PREFIX}{path}.lora_A.weight"] = module.lora_A[adapter_name].weight.detach()
-            tensors[f"{_PREFIX}{path}.lora_B.weight"] = module.lora_B[adapter_name].weight.detach()
+            for name, tensor in module.pair(adapter_name).items():
+                tensors[f"{_PREFIX}{path}.{name}"] = tensor.detach()
         elif isinstance(module, ModulesToSaveWrapper) and adapter_name in module.modules_to_save:
             for name, tensor in module.modules_to_save[adapter_name].state_dict().items():
                 tensors[f"{_PREFIX}{path}.{name}"] = tensor
@@ -42,12 +42,13 @@ def save_adapter(model: nn.Module, directory: str | Path, adapter_name: str = "d
     broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise AdapterError(f"{broken[0].removeprefix(_PREFIX)} holds NaN or infinite values; not saved")
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and adapter_name in m.lora_A]
+    adapted = [m for m in model.modules() if isinstance(m, LoraLayer) and adapter_name in m.lora_A]
+    layers = [layer for layer in adapted if not isinstance(layer.base_layer, nn.Embedding)]
     config = dataclasses.replace(
         model.peft_config[adapter_name],
         inference_mode=True,
         # peft keeps one flag for all layers and reads it as "the weight is (in, out)"; it corrects a wrong one.
-        fan_in_fan_out=all(is_conv1d(layer.base_layer) for layer in layers),
+        fan_in_fan_out=bool(layers) and all(is_conv1d(layer.base_layer) for layer in layers),
         base_model_name_or_path=getattr(model, "name_or_path", None)
         or model.peft_config[adapter_name].base_model_name_or_path,
     )
@@ -117,12 +118,13 @@ def head_shape(directory: str | Path) -> tuple[int, int] | None:
 
 def _check_rank(path: Path, tensors: dict[str, Tensor], config: LoraConfig) -> None:
     """Before any layer of size r is built: a file may say r is a thousand million."""
-    wrong = [key for key, t in tensors.items() if key.endswith("lora_A.weight") and tuple(t.shape[:1]) != (config.r,)]
+    of_a = {key: t for key, t in tensors.items() if key.endswith(("lora_A.weight", "lora_embedding_A"))}
+    wrong = [key for key, t in of_a.items() if tuple(t.shape[:1]) != (config.r,)]
     if wrong:
         shape = tuple(tensors[wrong[0]].shape)
         rank = shape[0] if shape else None
         raise AdapterError(f"{path}: {wrong[0]} is {shape}, rank {rank}, but {_CONFIG} says r={config.r}")
-    if not any(key.endswith("lora_A.weight") for key in tensors):
+    if not of_a:
         raise AdapterError(f"{path}: holds no lora_A tensors; it is not a LoRA adapter")
 
 

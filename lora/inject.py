@@ -12,7 +12,19 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from lora.config import AdapterError, LoraConfig
+from lora.embedding import LoraEmbedding
 from lora.layer import LoraLayer, ModulesToSaveWrapper, is_conv1d
+
+# What lies within a wrapper and is no target of its own.
+_INSIDE = (
+    "base_layer",
+    "lora_A",
+    "lora_B",
+    "lora_embedding_A",
+    "lora_embedding_B",
+    "original_module",
+    "modules_to_save",
+)
 
 
 def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "default") -> nn.Module:
@@ -37,7 +49,8 @@ def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "defaul
         model.requires_grad_(False)
     for name, layer in targets.items():
         if not isinstance(layer, LoraLayer):
-            layer = LoraLayer(layer).train(layer.training)
+            wrapper = LoraEmbedding if isinstance(layer, nn.Embedding) else LoraLayer
+            layer = wrapper(layer).train(layer.training)
             _replace(model, name, layer)
         layer.add_adapter(adapter_name, config.r, config.scaling, config.lora_dropout, config.init_lora_weights)
     for name, module in saved.items():
@@ -172,9 +185,9 @@ def _find_targets(model: nn.Module, config: LoraConfig, saved: dict[str, nn.Modu
     if not ordered:
         raise AdapterError(f"target modules {', '.join(found)} are all trained in full; name layers for LoRA as well")
     for name, layer in ordered.items():
-        if not (isinstance(layer, LoraLayer | nn.Linear) or is_conv1d(layer)):
+        if not (isinstance(layer, LoraLayer | nn.Linear | nn.Embedding) or is_conv1d(layer)):
             raise AdapterError(
-                f"target module {name!r} is a {type(layer).__name__}; LoRA goes on Linear and Conv1D layers"
+                f"target module {name!r} is a {type(layer).__name__}; LoRA goes on Linear, Conv1D and Embedding layers"
             )
     return ordered
 
@@ -194,9 +207,7 @@ def _find_saved(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
 
 
 def _inside_wrapper(name: str) -> bool:
-    return any(
-        part in name.split(".") for part in ("base_layer", "lora_A", "lora_B", "original_module", "modules_to_save")
-    )
+    return any(part in name.split(".") for part in _INSIDE)
 
 
 def _nearest(wanted: str, names: dict[str, nn.Module]) -> str:

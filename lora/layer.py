@@ -24,7 +24,7 @@ class LoraLayer(nn.Module):
         self.scaling: dict[str, float] = {}
         self.active_adapters: list[str] = []
         self.merged_adapters: list[str] = []
-        self.transposed = is_conv1d(base_layer)  # W0 is (in, out)
+        self.transposed = is_conv1d(base_layer) or isinstance(base_layer, nn.Embedding)  # W0 is (in, out)
         shape = tuple(base_layer.weight.shape)
         self.in_features, self.out_features = shape if self.transposed else shape[::-1]
         self._unmerged_weight: Tensor | None = None
@@ -59,6 +59,15 @@ class LoraLayer(nn.Module):
         for part in (self.lora_A[name], self.lora_B[name], self.lora_dropout[name]):
             part.train(self.training)
 
+    def pair(self, name: str) -> dict[str, Tensor]:
+        """A, (r, in), and B, (out, r), of an adapter under the names that peft's files give them."""
+        return {"lora_A.weight": self.lora_A[name].weight, "lora_B.weight": self.lora_B[name].weight}
+
+    @property
+    def weight(self) -> Tensor:
+        """W0, for code outside that asks the layer for its weight."""
+        return self.base_layer.weight
+
     def delete_adapter(self, name: str) -> None:
         for parts in (self.lora_A, self.lora_B, self.lora_dropout, self.scaling):
             del parts[name]
@@ -66,7 +75,8 @@ class LoraLayer(nn.Module):
 
     def delta_weight(self, name: str) -> Tensor:
         """`scaling * B A`, the way round of the base layer's weight, in float32."""
-        delta = self.lora_B[name].weight.float() @ self.lora_A[name].weight.float()  # (out, in)
+        A, B = self.pair(name).values()
+        delta = B.float() @ A.float()  # (out, in)
         return (delta.T if self.transposed else delta) * self.scaling[name]
 
     @torch.no_grad()
@@ -95,7 +105,8 @@ class LoraLayer(nn.Module):
 
     def extra_repr(self) -> str:
         ranks = ", ".join(
-            f"{name}: r={A.out_features}, scaling={self.scaling[name]:g}" for name, A in self.lora_A.items()
+            f"{name}: r={len(next(iter(self.pair(name).values())))}, scaling={self.scaling[name]:g}"
+            for name in self.lora_A
         )
         return f"{ranks}; active={self.active_adapters}, merged={self.merged_adapters}"
 

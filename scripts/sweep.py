@@ -59,7 +59,7 @@ class SweepConfig:
 
 def main(config: SweepConfig) -> None:
     base = train.recipe(config.preset, model=config.model, dataset=config.dataset)
-    base = dataclasses.replace(base, num_train_epochs=config.epochs or base.num_train_epochs)
+    base = dataclasses.replace(base, num_train_epochs=config.epochs or base.num_train_epochs, precision="fp32")
     about = f"{config.dataset}, {config.model}, preset {config.preset}, {base.num_train_epochs} epochs"
     lines, rates = [f"{about}, seeds {', '.join(config.seeds)}"], {}
     for split in config.splits:

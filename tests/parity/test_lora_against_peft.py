@@ -19,6 +19,9 @@ RECIPES = {
     "all layers": {"target_modules": ["c_attn", "c_proj", "c_fc"], "r": 3, "lora_alpha": 5},
     "one layer, rslora": {"target_modules": ["h.1.mlp.c_fc"], "use_rslora": True},
     "gaussian": {"target_modules": ["c_attn"], "init_lora_weights": "gaussian", "lora_dropout": 0.3},
+    "embedding too": {"target_modules": ["wte", "c_attn", "c_proj", "c_fc"], "lora_dropout": 0.1},
+    "embeddings alone": {"target_modules": ["wte", "wpe"], "init_lora_weights": "gaussian", "use_rslora": True},
+    "embedding, nothing zero": {"target_modules": ["wte", "c_attn"], "init_lora_weights": False},
     "nothing zero": {"target_modules": ["c_attn", "c_proj"], "init_lora_weights": False},
 }
 IDS = torch.randint(0, 250, (3, 12), generator=torch.Generator().manual_seed(1))
