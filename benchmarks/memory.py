@@ -35,6 +35,7 @@ SIZES = {
     "1.5B": gpt2.GPT2Config(n_embd=1600, n_layer=48, n_head=25),
 }
 WAYS, PRECISIONS, FORMS = ("head", "lora", "full"), ("fp32", "bf16"), ("plain", "fast")
+DEVICES = ("auto", "cpu", "cuda")
 KERNELS = 2 * 32 * 2**20  # what cuBLAS keeps to work in on an H100, for each of two threads; elsewhere it is less
 
 
@@ -47,7 +48,7 @@ class MemoryConfig:
     train: tuple[str, ...] = option(WAYS, "what trains", group="what", choices=WAYS)
     precision: tuple[str, ...] = option(PRECISIONS, "of matrix products", group="what", choices=PRECISIONS)
     gradient_checkpointing: bool = option(False, "compute each block again in the backward pass", group="what")
-    device: str = option("auto", "cuda: measure, too; auto: if it is there", group="how", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "cuda: measure, too; auto: if there is one", group="how", choices=DEVICES)
     json: str | None = option(None, "also write every number to this file", group="how")
 
     def __post_init__(self) -> None:
@@ -198,7 +199,9 @@ def table_of(rows: list[dict[str, Any]], on_gpu: bool) -> str:
     lines: dict[tuple[str, ...], list[str]] = {}
     heads = ["", "rows × tokens", "trained"]
     for row in rows:
-        line = lines.setdefault((row["size"], f"{row['rows']} × {row['length']}", row["train"]), [])
+        line = lines.setdefault(
+            (row["size"], f"{row['rows']} × {row['length']}", row["train"].replace("lora", "LoRA")), []
+        )
         head = f"{row['precision']}, {row['form']}"
         line.append(f"{row['peak'] / 1e9:.1f}")
         if head not in heads:
@@ -207,8 +210,9 @@ def table_of(rows: list[dict[str, Any]], on_gpu: bool) -> str:
             line.append("out of memory" if row["measured"] is None else f"{row['measured'] / 1e9:.1f}")
             if len(heads) < 3 + len(line):
                 heads.append("measured")
-    cells = [heads, ["---"] * len(heads), *([*key, *line] for key, line in lines.items())]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    cells = [heads, *([*key, *line] for key, line in lines.items())]
+    head, *body = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, "|---" * len(heads) + "|", *body])
 
 
 def main(config: MemoryConfig) -> list[dict[str, Any]]:
