@@ -7,6 +7,7 @@ Gigabytes (10^9 bytes) that tensors take at most during a step of `train.py`, pl
 dropouts on. Rows are of full length: where they are not, the plain form takes this much, and the fast one less.
 """
 
+import functools
 import gc
 import json
 import sys
@@ -36,6 +37,7 @@ SIZES = {
 }
 WAYS, PRECISIONS, FORMS = ("head", "lora", "full"), ("fp32", "bf16"), ("plain", "fast")
 DEVICES = ("auto", "cpu", "cuda")
+ledger_of = functools.cache(Ledger.of)
 KERNELS = 2 * 32 * 2**20  # what cuBLAS keeps to work in on an H100, for each of two threads; elsewhere it is less
 
 
@@ -93,7 +95,7 @@ class Training:
 
     def parts(self) -> dict[str, float]:
         """Bytes; `peak` is less than the sum, as gradients come while activations go."""
-        ledger, embeddings = Ledger.of(self.shape), (self.shape.vocab_size + self.shape.n_positions) * self.shape.n_embd
+        ledger, embeddings = ledger_of(self.shape), (self.shape.vocab_size + self.shape.n_positions) * self.shape.n_embd
         lora = ledger.trained if self.way == "lora" else 0  # A, B and a second head
         trained = {"head": self.shape.num_labels * self.shape.n_embd, "lora": lora, "full": ledger.whole}[self.way]
         frozen = ledger.matrices + embeddings if self.holds_frozen else 0
