@@ -19,19 +19,16 @@ from benchmarks.stand_in import META, Watch, as_if_on_a_gpu, batch_of, build, tr
 from benchmarks.table import columns  # noqa: E402
 from training.device import Place  # noqa: E402
 from training.errors import run_door  # noqa: E402
-from training.settings import check_range, option, parse  # noqa: E402
+from training.settings import option, parse  # noqa: E402
 
 FORMS = ("plain", "fast")
+TOP = 14  # names to show
 
 
 @dataclass(frozen=True)
 class OperatorsConfig:
     train: str = option("lora", "what trains", group="what", choices=("head", "lora", "full"))
     precision: str = option("bf16", "of matrix products", group="what", choices=("fp32", "bf16"))
-    top: int = option(14, "names to show", group="what")
-
-    def __post_init__(self) -> None:
-        check_range(self, ("top",), 1)
 
 
 def operators_of(shape: gpt2.GPT2Config, way: str, form: str, precision: str) -> Counter[str]:
@@ -53,8 +50,8 @@ def main(config: OperatorsConfig) -> None:
     counts = [operators_of(gpt2.GPT2Config(), config.train, form, config.precision) for form in FORMS]
     names = sorted(set().union(*counts), key=lambda name: (-counts[1][name], -counts[0][name], name))
     rows = [[f"operators of a step, {config.precision}", *FORMS]]
-    rows += [[name, *(str(c[name]) for c in counts)] for name in names[: config.top]]
-    rows.append(["others", *(str(sum(c[name] for name in names[config.top :])) for c in counts)])
+    rows += [[name, *(str(c[name]) for c in counts)] for name in names[:TOP]]
+    rows.append(["others", *(str(sum(c[name] for name in names[TOP:])) for c in counts)])
     rows.append(["all", *(f"{c.total():,}" for c in counts)])
     rows.append(["of them casts", *(str(casts(c)) for c in counts)])
     print(columns(rows))
