@@ -46,8 +46,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
     # 1. Where to compute.
     directory = gpt2.resolve_model(locate(config.model))
     shape = gpt2.read_config(directory)
-    precision, fast = ("fp32", False) if config.exact else (config.precision, config.fast)
-    place = choose_place(config.device, precision, shape.n_embd, fast)
+    device, precision, fast = ("cpu", "fp32", False) if config.exact else (config.device, config.precision, config.fast)
+    place = choose_place(device, precision, shape.n_embd, fast)
     print(place, *keep_heap(place.device), sep="\n")
     if config.exact:
         check_exact(place.precision, place.ranks.size)

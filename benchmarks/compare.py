@@ -1,6 +1,6 @@
 """How fast, and how lean: this project against transformers + peft + Trainer, on the same rows, in turn.
 
-    trainer       the notebook's recipe as it stands: random batches, padded to their longest row, fp32
+    trainer       the notebook's recipe as it stands: random batches, padded to their longest row, fp32 (a GPU: bf16)
     grouped       the best Trainer offers: rows of similar length together; bf16 too where this CPU gains by it
     peft_layers   peft's LoRA layers in this project's loop, without padding too: what the LoRA layers alone cost
     ours          this project, as train.py runs
@@ -51,9 +51,11 @@ from benchmarks.plan import Plan  # noqa: E402
 from benchmarks.table import check_plot, draw_bars, table_of  # noqa: E402
 from benchmarks.target import time_to_f1  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
+    DEVICES,
     SPLIT,
     Workload,
     grouped_batches,
+    pick_device,
     prepare_base,
     prepare_workload,
     random_batches,
@@ -92,7 +94,8 @@ class CompareConfig:
     growth: bool = option(False, "cost per token and memory from 500 to 50,000 rows", group="how long")
     time_to_f1: bool = option(False, "training until F1 is 0.95; for a pretrained base", group="how long")
     threads: int | None = option(None, "of torch in every lane; default: torch's own choice", group="machine")
-    bf16: str = option("auto", "lanes in bf16: where this CPU gains", group="machine", choices=SWITCH)
+    device: str = option("cpu", "of all lanes", group="machine", choices=DEVICES)
+    bf16: str = option("auto", "lanes in bf16: where this machine gains", group="machine", choices=SWITCH)
     json: str | None = option(None, "write all numbers to this file", group="output")
     plot: str | None = option(None, "draw a bar chart into this .png, .svg or .pdf", group="output")
 
@@ -125,11 +128,12 @@ class CompareConfig:
 def main(config: CompareConfig) -> dict[str, Any]:
     """The whole comparison; returns what `--json` writes."""
     say = Clock()
+    device = pick_device(config.device)
     threads = config.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
-    report: dict[str, Any] = {"machine": describe_machine(threads), "versions": versions()}
+    report: dict[str, Any] = {"machine": describe_machine(threads, device), "versions": versions()}
     # 1. Does bf16 pay on this machine?
-    bf16, report["bf16"] = bf16_pays()
+    bf16, report["bf16"] = bf16_pays(device=device)
     if config.bf16 != "auto":
         bf16 = config.bf16 == "yes"
         report["bf16"] += f"; --bf16 {config.bf16}"
@@ -143,6 +147,7 @@ def main(config: CompareConfig) -> dict[str, Any]:
         plan = Plan(
             model=str(base.absolute()), dataset=task.dataset.name, split=SPLIT, max_length=task.max_length,
             batch_size=config.batch_size, schedule=[], learning_rate=LEARNING_RATE, seed=config.seed, threads=threads,
+            device=device,
         )  # fmt: skip
         courses = {
             "random": course_of(random_batches, config, workload, eval_rows=task.split.test[: config.rows_to_score]),
@@ -154,10 +159,10 @@ def main(config: CompareConfig) -> dict[str, Any]:
         say(f"{about}; {config.dataset}: {len(task.ids):,} rows")
         # 3. The lanes in turn.
         results = {}
-        for kind, entries in entries_of(bf16).items():
+        for kind, entries in entries_of(bf16, device).items():
             results[kind] = hold_contest(entries, courses[kind], plan, work)
             say(f"the lanes on {kind} batches: {', '.join(entries)}")
-        add_losses(report, results)
+        add_losses(report, results, device)
         if not report["losses_agree"]:
             return report
         time_starts(results["random"], ("trainer", "ours"), work / "plan.json", config.times // 2)
@@ -184,10 +189,15 @@ def course_of(draw: Callable, config: CompareConfig, workload: Workload, eval_ro
     return Course(batches, [workload.tokens(rows) for rows in batches], config.times, eval_rows)
 
 
-def entries_of(bf16: bool) -> dict[str, dict[str, Entry]]:
-    """The lanes of each course. What the notebook does is fp32, so `trainer` stays so."""
+def entries_of(bf16: bool, device: str) -> dict[str, dict[str, Entry]]:
+    """The lanes of each course. What the notebook does on a CPU is fp32, so `trainer` stays so there.
+
+    Whoever has a GPU that multiplies bf16 tells Trainer so; there `trainer_fp32` is beside it, for the lanes in fp32.
+    """
     random = {"trainer": Entry("trainer"), "peft_layers": Entry("peft_layers"), "ours": Entry("ours")}
     grouped = {"grouped": Entry("trainer"), "ours_on_grouped": Entry("ours")}
+    if bf16 and device == "cuda":
+        random = random | {"trainer": Entry("trainer", "bf16"), "trainer_fp32": Entry("trainer")}
     if bf16:
         random["ours_bf16"] = Entry("ours", "bf16")
         grouped |= {"grouped_bf16": Entry("trainer", "bf16"), "ours_on_grouped_bf16": Entry("ours", "bf16")}
@@ -210,8 +220,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def add_losses(report: dict[str, Any], results: dict[str, dict[str, Result]]) -> None:
-    report["losses_agree"] = all(losses_agree(entries) for entries in results.values())
+def add_losses(report: dict[str, Any], results: dict[str, dict[str, Result]], device: str) -> None:
+    report["losses_agree"] = all(losses_agree(entries, device) for entries in results.values())
     report["loss_differences"] = {k: v for entries in results.values() for k, v in loss_differences(entries).items()}
     report["lanes"], report["ratios"] = {}, {}
 
@@ -242,7 +252,8 @@ def run(argv: list[str]) -> None:
     apart = ", ".join(f"{name} {difference:.1e}" for name, difference in report["loss_differences"].items())
     print(f"losses without dropout, apart from the first lane's: {apart}")
     if not report["losses_agree"]:
-        raise DisagreementError(f"losses more than {TOLERANCE} apart: not the same computation, so nothing was timed")
+        tolerance = TOLERANCE[pick_device(config.device)]
+        raise DisagreementError(f"losses more than {tolerance} apart: not the same computation, so nothing was timed")
     apart = ", ".join(f"{name} {rows}" for name, rows in report["predictions_differ"].items())
     print(f"rows predicted otherwise than by the first lane, with the same weights: {apart}")
     print(f"\n{table_of(report)}")

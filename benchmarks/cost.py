@@ -28,7 +28,15 @@ from benchmarks.ledger import Ledger  # noqa: E402
 from benchmarks.plan import Plan  # noqa: E402
 from benchmarks.table import columns  # noqa: E402
 from benchmarks.turns import Worker  # noqa: E402
-from benchmarks.workload import SPLIT, prepare_base, prepare_workload, random_batches, spread  # noqa: E402
+from benchmarks.workload import (  # noqa: E402
+    DEVICES,
+    SPLIT,
+    pick_device,
+    prepare_base,
+    prepare_workload,
+    random_batches,
+    spread,
+)
 from training.errors import UsageError, run_door  # noqa: E402
 from training.settings import check_range, option, parse  # noqa: E402
 
@@ -60,6 +68,7 @@ class CostConfig:
     batches: int = option(4, "timed, spread over the epoch by longest row", group="how long")
     repeats: int = option(2, "of each batch", group="how long")
     threads: int | None = option(None, "of torch; default: torch's own choice", group="machine")
+    device: str = option("cpu", "where all three train", group="machine", choices=DEVICES)
     json: str | None = option(None, "write all numbers to this file", group="output")
 
     # fmt: on
@@ -124,8 +133,8 @@ def table_of(predicted: Half, measured: Half) -> str:
 
 def main(config: CostConfig) -> dict[str, Any]:
     """Print both halves; returns what `--json` writes."""
-    threads = config.threads or torch.get_num_threads()
-    report = {"machine": describe_machine(threads), "torch": torch.__version__}
+    threads, device = config.threads or torch.get_num_threads(), pick_device(config.device)
+    report = {"machine": describe_machine(threads, device), "torch": torch.__version__}
     with tempfile.TemporaryDirectory(prefix="cost-") as name:
         base, about = prepare_base(Path(name), config.base, config.model, config.tokenizer)
         shape, work = gpt2.read_config(base), prepare_workload(base, about, Path(config.dataset))
@@ -136,7 +145,7 @@ def main(config: CostConfig) -> dict[str, Any]:
         plan = Plan(
             model=str(base), dataset=work.task.dataset.name, split=SPLIT, max_length=shape.n_positions,
             batch_size=config.batch_size, schedule=[batches[-1], *batches * config.repeats],
-            learning_rate=LEARNING_RATE, seed=SEED, threads=threads,
+            learning_rate=LEARNING_RATE, seed=SEED, threads=threads, device=device,
         )  # fmt: skip
         predicted = predict(Ledger.of(shape))
         measured = measure(plan, batches, config.repeats, Path(name))

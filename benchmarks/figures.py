@@ -1,18 +1,21 @@
 """From seconds to the numbers that are reported: per lane, and the ratios between lanes."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import torch
 
 from benchmarks.contest import Course, Result
 from benchmarks.workload import Workload
 
 QUANTILES = {"q1": 0.25, "q3": 0.75, "p95": 0.95}
-PADDED = ("trainer",)  # kinds of lane that compute the padding of a batch
+PADDED = ("trainer", "plain")  # kinds of lane that compute the padding of a batch
 
 
 Pair = tuple[Result | None, Result | None]  # theirs and ours; None where a lane did not run
@@ -72,12 +75,17 @@ def ratio_spread(theirs: Result | None, ours: Result | None) -> dict[str, float]
 def train_pairs(random: dict[str, Result], grouped: dict[str, Result]) -> dict[str, Pair]:
     """What is set against what, in training."""
     return {
-        "train_fp32": (random["trainer"], random["ours"]),
+        "train_fp32": (random[trainer_in_fp32(random)], random["ours"]),
         "train_bf16": (random["trainer"], random.get("ours_bf16")),
         "against_grouped": (grouped["grouped"], grouped["ours_on_grouped"]),
         "against_grouped_bf16": (grouped.get("grouped_bf16"), grouped.get("ours_on_grouped_bf16")),
         "against_peft_layers": (random["peft_layers"], random["ours"]),
     }
+
+
+def trainer_in_fp32(lanes: Container[str]) -> str:
+    """On a GPU `trainer` computes in bf16."""
+    return "trainer_fp32" if "trainer_fp32" in lanes else "trainer"
 
 
 def all_ratios(random: dict[str, Result], grouped: dict[str, Result], lanes: dict[str, Any]) -> dict[str, float | None]:
@@ -88,23 +96,28 @@ def all_ratios(random: dict[str, Result], grouped: dict[str, Result], lanes: dic
         a, b = (lanes.get(name, {}).get(key) for name in (above, below))
         return a / b if a and b else None
 
-    ratios["memory"] = divide("peak_memory_bytes", "trainer", "ours")
+    fp32 = trainer_in_fp32(lanes)
+    ratios["memory"] = divide("peak_memory_bytes", fp32, "ours")
     ratios["memory_bf16"] = divide("peak_memory_bytes", "trainer", "ours_bf16")
-    ratios["eval_fp32"] = divide("eval_samples_per_second", "ours", "trainer")
+    ratios["eval_fp32"] = divide("eval_samples_per_second", "ours", fp32)
     ratios["eval_bf16"] = divide("eval_samples_per_second", "ours_bf16", "trainer")
     ratios["start"] = divide("start_seconds", "trainer", "ours")
     ratios["gemm_share_fp32"] = lanes["ours"]["gemm_share"]
     return ratios
 
 
-def describe_machine(threads: int) -> dict[str, Any]:
+def describe_machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": threads, "system": platform.platform(), "load_before": load}
+    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    cpu = {"cpu": cpu, "cores": os.cpu_count(), "threads": threads, "system": platform.platform(), "load_before": load}
+    return gpu | cpu
 
 
 def versions() -> dict[str, str]:
-    names = ("torch", "transformers", "peft", "accelerate", "tokenizers", "datasets", "numpy")
+    names = ["torch", "transformers", "peft", "accelerate", "tokenizers", "datasets", "numpy"]
+    if not importlib.util.find_spec("datasets"):
+        names.remove("datasets")  # transformers and peft do without it
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}

@@ -6,7 +6,7 @@ multiplied once; backward, once more for the gradient of its input, never for it
 after the attention of the last block only the B scored tokens go on, and nothing is trained below the first c_attn.
 """
 
-import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -39,30 +39,41 @@ def flop_of_step(shapes: list[tuple[int, int]], blocks: int, tokens: int, rows: 
 
 
 @torch.no_grad()
-def time_products(blocks: list[list[Tensor]], tokens: int, rows: int, dtype: torch.dtype) -> dict[str, float]:
+def time_products(
+    blocks: list[list[Tensor]], tokens: int, rows: int, dtype: torch.dtype, clock: Callable[[], float]
+) -> dict[str, float]:
     """{"seconds", "flop"} of a step's products through torch.mm into results that exist already.
 
-    `blocks` are the four weights (in, out) of each block. Some blocks are timed, and stand for the rest.
+    `blocks` are the four weights (in, out) of each block. Some blocks are timed, and stand for the rest. `clock` gives
+    seconds, and waits for the weights' device.
     """
+    device = blocks[0][0].device
     shapes = [tuple(weight.shape) for weight in blocks[0]]
     sample = [[weight.to(dtype) for weight in block] for block in blocks[::SAMPLED]]
     seconds = 0.0
     for matrix, backward, height, times in products_of_step(len(blocks), tokens, rows):
         width, result = shapes[matrix][::-1] if backward else shapes[matrix]
-        x, y = torch.randn(height, width).to(dtype), torch.empty(height, result, dtype=dtype)
+        x = torch.randn(height, width).to(device, dtype)
+        y = torch.empty(height, result, dtype=dtype, device=device)
         weights = [block[matrix].t() if backward else block[matrix] for block in sample]
-        began = time.perf_counter()
+        if device.type != "cpu":  # where the first product of a shape chooses its kernel
+            torch.mm(x, weights[0], out=y)
+        began = clock()
         for weight in weights:
             torch.mm(x, weight, out=y)
-        seconds += times * (time.perf_counter() - began) / len(weights)
+        seconds += times * (clock() - began) / len(weights)
     return {"seconds": seconds, "flop": flop_of_step(shapes, len(blocks), tokens, rows)}
 
 
-def bf16_pays(width: int = 768) -> tuple[bool, str]:
+def bf16_pays(width: int = 768, device: str = "cpu") -> tuple[bool, str]:
     """Whether this CPU multiplies bf16 faster than fp32, and the sentence that says so with both rates.
 
     The lanes in bf16 run from a lower threshold than `--precision auto` has: what hardly pays is worth seeing too.
+    A GPU is asked whether it has the instructions.
     """
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, f"this GPU multiplies bf16 {'natively' if native else 'not natively: it does not pay'}"
     fp32, bf16 = matrix_rates(width)
     pays = bf16 > 1.1 * fp32
     return pays, f"torch.mm here: fp32 {fp32 / 1e9:.1f} GFLOP/s, bf16 {bf16 / 1e9:.1f}; bf16 " + (

@@ -1,6 +1,5 @@
 """This project's lanes: as `train.py` runs, with peft's layers instead of its own, with its gains one at a time."""
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import gpt2.fast
 import lora
 import train
 from benchmarks.ladder import pieces_up_to
-from benchmarks.lane import Lane, peak_memory
+from benchmarks.lane import Lane
 from benchmarks.matrices import time_products
 from benchmarks.parts import time_parts
 from benchmarks.plan import LORA, WEIGHT_DECAY
@@ -32,10 +31,11 @@ class OwnLane(Lane):
     """`train.py`'s own functions in `train.py`'s order. Its evaluation of the base before training is left out."""
 
     trains = "lora"  # train.py's --train
+    fast = True
 
     def run(self) -> None:
         plan = self.plan
-        self.place = choose_place("cpu", self.precision)
+        self.place = choose_place(plan.device, self.precision, fast=self.fast)
         keep_heap(self.place.device)
         directory = gpt2.resolve_model(plan.model)
         tokenizer = gpt2.Tokenizer.from_pretrained(directory)
@@ -43,14 +43,15 @@ class OwnLane(Lane):
         split = data.split_rows(dataset, **plan.split)
         self.task = data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, plan.max_length)
         self.build(directory)
+        self.model.to(self.place.device)
         self.optimizer = build_optimizer(self.model, plan.learning_rate, WEIGHT_DECAY)
         self.scaler = self.place.grad_scaler()
         self.ready()
         for step, rows in enumerate(plan.schedule):
             self.before_step(**self.desk.wait_for_step(self))
-            began = time.perf_counter()
+            began = self.clock()
             loss = self.step(step, rows)
-            self.desk.tell({"seconds": time.perf_counter() - began, "loss": loss})
+            self.desk.tell({"seconds": self.clock() - began, "loss": loss})
         self.desk.wait_for_step(self)
 
     def build(self, directory: Path) -> None:
@@ -59,10 +60,11 @@ class OwnLane(Lane):
         adapter["target_modules"] = tuple(adapter["target_modules"])
         config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, train=self.trains, **adapter)
         self.model, _ = train.build_model(config, directory, self.task)
-        for part in (gpt2, lora, dropout):
-            part.use_fast(self.model)
-        if self.precision == "bf16":
-            gpt2.hold_frozen(self.model, torch.bfloat16)
+        if self.fast:
+            for part in (gpt2, lora, dropout):
+                part.use_fast(self.model)
+            if self.precision == "bf16":
+                gpt2.hold_frozen(self.model, torch.bfloat16)
 
     def before_step(self) -> None:
         """What a request for a step may ask for besides."""
@@ -76,9 +78,9 @@ class OwnLane(Lane):
         return train.train_step(self.model, self.optimizer, self.scaler, batches, self.place, max_grad_norm=1.0)[0]
 
     def evaluate(self, rows: list[int]) -> dict[str, Any]:
-        began = time.perf_counter()
+        began = self.clock()
         logits = predict(self.model, self.task.eval_batches(rows, EVAL_BATCH), len(rows), self.place)
-        return {"seconds": time.perf_counter() - began, "predictions": logits.argmax(-1).tolist()}
+        return {"seconds": self.clock() - began, "predictions": logits.argmax(-1).tolist()}
 
     def products(self, tokens: int, rows: int) -> dict[str, float]:
         """The products of a step with so many real tokens and rows, through torch.mm alone: {"seconds", "flop"}."""
@@ -87,7 +89,7 @@ class OwnLane(Lane):
             for b in self.model.transformer.h
         ]
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        return time_products(blocks, tokens, rows, dtype)
+        return time_products(blocks, tokens, rows, dtype, self.clock)
 
 
 def attention_layers(block: nn.Module) -> list[nn.Module]:
@@ -96,6 +98,12 @@ def attention_layers(block: nn.Module) -> list[nn.Module]:
 
 def mlp_layers(block: nn.Module) -> list[nn.Module]:
     return [block.mlp.c_fc, block.mlp.c_proj]
+
+
+class PlainLane(OwnLane):
+    """The plain form: what `train.py --fast no` runs."""
+
+    fast = False
 
 
 class PeftLayersLane(OwnLane):
@@ -116,13 +124,17 @@ class PeftLayersLane(OwnLane):
                 module.__class__ = TransformersConv1D  # same attributes, same product; peft wraps no other
         peft.inject_adapter_in_model(peft.LoraConfig(**LORA, fan_in_fan_out=True), self.model)
         self.model.score.requires_grad_(True)
+        if self.precision == "bf16":  # as gpt2.hold_frozen does it for this project's own classes
+            for module in self.model.modules():
+                if isinstance(module, TransformersConv1D | nn.Embedding):
+                    module.to(torch.bfloat16)
 
 
 class LadderLane(OwnLane):
     def parts(self, rung: str, rows: list[int]) -> dict[str, float]:
         """Seconds of each part of one step."""
         self.before_step(rung)
-        return time_parts(lambda: self.step(0, rows))
+        return time_parts(lambda: self.step(0, rows), self.clock, self.plan.device)
 
     def before_step(self, rung: str) -> None:
         pieces = pieces_up_to(rung)
@@ -157,7 +169,7 @@ class CostLane(OwnLane):
         self.gradients: dict[str, int] = {}
 
     def build(self, directory: Path) -> None:
-        self.start_memory = peak_memory()
+        self.start_memory = self.peak_memory()
         super().build(directory)
         for name, parameter in lora.trainable_parameters(self.model).items():
             parameter.register_post_accumulate_grad_hook(partial(self.weigh, name))
@@ -172,5 +184,5 @@ class CostLane(OwnLane):
         return sizes | {"file": sum(path.stat().st_size for path in product.glob("*.safetensors"))}
 
 
-LANES = {"ours": OwnLane, "peft_layers": PeftLayersLane, "ladder": LadderLane}
+LANES = {"ours": OwnLane, "plain": PlainLane, "peft_layers": PeftLayersLane, "ladder": LadderLane}
 LANES |= {way: partial(CostLane, trains=way) for way in ("head", "lora", "full")}

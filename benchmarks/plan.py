@@ -23,6 +23,7 @@ class Plan:
     learning_rate: float  # falls linearly to 0 over the schedule
     seed: int
     threads: int
+    device: str = "cpu"  # or "cuda"
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")

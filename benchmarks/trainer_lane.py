@@ -4,11 +4,9 @@ Trainer runs its own loop. A callback holds it before each step until the lane's
 Trainer's: fetching and padding the batch, forward, backward, clipping, AdamW, the schedule and its bookkeeping.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
-import datasets
 import peft
 import torch
 import transformers as hf
@@ -28,7 +26,8 @@ class TrainerLane(Lane):
         )
         self.model = peft.get_peft_model(model, peft.LoraConfig(**LORA, fan_in_fan_out=True, task_type="SEQ_CLS"))
         arguments = hf.TrainingArguments(
-            str(Path("trainer").absolute()), use_cpu=True, bf16=self.precision == "bf16", seed=plan.seed,
+            str(Path("trainer").absolute()), seed=plan.seed,
+            use_cpu=plan.device == "cpu", bf16=self.precision == "bf16",
             per_device_train_batch_size=plan.batch_size, per_device_eval_batch_size=plan.batch_size,
             max_steps=len(plan.schedule), learning_rate=plan.learning_rate, weight_decay=WEIGHT_DECAY,
             # The order of the rows is that of Trainer's own samplers, but drawn once, for all lanes.
@@ -37,27 +36,24 @@ class TrainerLane(Lane):
         )  # fmt: skip
         self.trainer = RecordingTrainer(
             self.model, arguments, hf.DataCollatorWithPadding(self.tokenizer),
-            self.rows.select([row for batch in plan.schedule for row in batch]), callbacks=[Turns(self)],
+            [self.rows[row] for batch in plan.schedule for row in batch], callbacks=[Turns(self)],
         )  # fmt: skip
         self.trainer.train()
         self.desk.wait_for_step(self)
 
-    def tokenised(self) -> datasets.Dataset:
+    def tokenised(self) -> list[dict[str, Any]]:
         plan = self.plan
         vocabulary = [str(Path(plan.model) / name) for name in ("vocab.json", "merges.txt")]
         self.tokenizer = hf.GPT2TokenizerFast(*vocabulary, pad_token="<|endoftext|>")
         rows = data.load_texts(data.Source(plan.dataset), data.TextRule())
         self.num_labels = len(rows.label_names)
-        return datasets.Dataset.from_dict({"text": rows.texts, "label": rows.labels}).map(
-            lambda batch: self.tokenizer(batch["text"], truncation=True, max_length=plan.max_length),
-            batched=True,
-            remove_columns="text",
-        )
+        ids = self.tokenizer(rows.texts, truncation=True, max_length=plan.max_length)["input_ids"]
+        return [{"input_ids": x, "attention_mask": [1] * len(x), "labels": y} for x, y in zip(ids, rows.labels)]
 
     def evaluate(self, rows: list[int]) -> dict[str, Any]:
-        began = time.perf_counter()
-        output = self.trainer.predict(self.rows.select(rows))
-        return {"seconds": time.perf_counter() - began, "predictions": output.predictions.argmax(-1).tolist()}
+        began = self.clock()
+        output = self.trainer.predict([self.rows[row] for row in rows])
+        return {"seconds": self.clock() - began, "predictions": output.predictions.argmax(-1).tolist()}
 
 
 class RecordingTrainer(hf.Trainer):
@@ -76,11 +72,11 @@ class Turns(hf.TrainerCallback):
         self.wait()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seconds = time.perf_counter() - self.began
+        seconds = self.lane.clock() - self.began
         self.lane.desk.tell({"seconds": seconds, "loss": self.lane.trainer.loss.item()})
         if state.global_step < state.max_steps:
             self.wait()
 
     def wait(self) -> None:
         self.lane.desk.wait_for_step(self.lane)
-        self.began = time.perf_counter()
+        self.began = self.lane.clock()

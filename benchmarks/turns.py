@@ -32,8 +32,10 @@ class Worker:
         self.kind = kind
         self.log = plan.with_name(f"{kind}-{precision}.log")
         command = [sys.executable, "-m", "benchmarks.worker", kind, precision, str(plan)]
+        # Trainer spreads a batch over all the GPUs it sees; a comparison is of one.
+        gpu = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
         quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-        environment = os.environ | quiet | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | quiet | gpu | {"PYTHONPATH": str(ROOT)}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
         began = time.time()
         with self.log.open("w") as log:

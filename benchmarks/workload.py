@@ -9,10 +9,12 @@ import torch
 
 import data
 import gpt2
+from training.device import choose_place
 from training.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "assets" / "gpt2-tiny"
+DEVICES = ("cpu", "cuda", "auto")
 SPLIT = {"kind": "seed", "test_size": 0.2, "val_size": 0.0, "seed": 23}  # the notebook's
 
 
@@ -31,6 +33,13 @@ class Workload:
     def padded(self, rows: Sequence[int]) -> int:
         """Positions of the batch once it is padded to its longest row."""
         return len(rows) * max(self.lengths(rows))
+
+
+def pick_device(device: str) -> str:
+    """ "cpu" or "cuda" for one of DEVICES; raises UsageError where torch sees no such GPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_place(device, "fp32").device.type
 
 
 def prepare_base(work: Path, base: str, model: str | None, tokenizer: str | None) -> tuple[Path, str]:

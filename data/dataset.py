@@ -124,7 +124,12 @@ def _plain(label: str) -> str:
 
 def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
     # Imported here: it takes seconds, and a run on a local file does not need it.
-    import datasets
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{source.name}: no such file; a data set of the Hugging Face hub needs `pip install datasets`"
+        ) from None
 
     unreachable, before = _why_unreachable(), datasets.config.HF_HUB_OFFLINE
     # Told that it is offline, the library looks into its cache at once; left alone it retries for 20 seconds first.

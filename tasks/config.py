@@ -61,7 +61,7 @@ class TrainConfig:
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
     gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
-    exact: bool = option(False, "on a CPU, the bits of peft + Trainer; else equal to rounding", group="training")
+    exact: bool = option(False, "on the CPU, the bits of peft + Trainer; else equal to rounding", group="training")
     fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="training")
 
     def __post_init__(self) -> None:
@@ -70,5 +70,5 @@ class TrainConfig:
         check_range(self, at_least_1, 1)
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
         if self.exact:
-            check_exact(self.precision, fast=self.fast)
+            check_exact(self.precision, fast=self.fast, device=self.device)
 # fmt: on

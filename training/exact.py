@@ -23,8 +23,10 @@ MEANING = (
 )
 
 
-def check_exact(precision: str, processes: int = 1, fast: bool | None = None) -> None:
-    """Raise UsageError for what would round otherwise than one process of Trainer in fp32."""
+def check_exact(precision: str, processes: int = 1, fast: bool | None = None, device: str = "cpu") -> None:
+    """Raise UsageError for what would round otherwise than one process of Trainer in fp32 on a CPU."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"--exact --device {device}: the bits promised are a CPU's; leave out one of the two")
     if fast:
         raise UsageError("--exact --fast: exact mode computes the plain form; leave out one of the two")
     if precision not in ("auto", "fp32"):

@@ -1,10 +1,10 @@
 """From rows to a data set: which texts and labels can be learned from, how labels are numbered, and the hub."""
 
 import json
+import sys
 import time
 import types
 
-import datasets
 import huggingface_hub.utils
 import pytest
 
@@ -26,6 +26,7 @@ def load(tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """Make `datasets.load_dataset` give a table of the given columns; returns the list of ids asked for."""
+    datasets = pytest.importorskip("datasets")
     asked = []
 
     def publish(columns: dict[str, list], names: list[str] | None = None) -> list[str]:
@@ -177,7 +178,7 @@ def test_a_wrong_hub_column_lists_the_columns_there_are(hub):
 
 
 def test_a_hub_id_without_a_network_gives_one_line_at_once(monkeypatch):
-    waits = []
+    datasets, waits = pytest.importorskip("datasets"), []
     monkeypatch.setattr(time, "sleep", waits.append)  # the hub's client waits before each further attempt
     with pytest.raises(DataError) as error:
         load_texts(Source("someone/messages-that-are-not-there"), TextRule())
@@ -188,8 +189,15 @@ def test_a_hub_id_without_a_network_gives_one_line_at_once(monkeypatch):
     assert sum(waits) < 1 and not datasets.config.HF_HUB_OFFLINE
 
 
+def test_a_hub_id_where_the_library_is_not_installed_gives_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match="^someone/messages: no such file; .* needs `pip install datasets`$"):
+        load_texts(Source("someone/messages"), TextRule())
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_only_a_hub_that_does_not_answer_is_taken_to_be_offline(hub, monkeypatch, answers):
+    datasets = pytest.importorskip("datasets")
     hub({"text": ["a", "b"], "label": [0, 1]})
     seen, load = [], datasets.load_dataset
     monkeypatch.setattr(

@@ -47,8 +47,7 @@ def test_the_seed_split_is_numpys_permutation_whose_first_fifth_tests(sms):
 
 @pytest.mark.parametrize("n", [5, 10, 99, 5574])
 def test_the_seed_split_is_that_of_the_datasets_library(n):
-    import datasets
-
+    datasets = pytest.importorskip("datasets")
     dataset = TextDataset("numbers", [str(row) for row in range(n)], [0] * n, ["all"])
     reference = datasets.Dataset.from_dict({"row": range(n)}).train_test_split(test_size=0.2, shuffle=True, seed=23)
     split = split_rows(dataset, "seed", test_size=0.2, val_size=0.0, seed=23)

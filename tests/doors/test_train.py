@@ -71,6 +71,11 @@ def test_an_exact_run_resumed_ends_with_the_same_bytes(config, tmp_path):
         assert adapter_bytes(tmp_path / "run") == whole, f"resumed {where}"
 
 
+def test_an_exact_run_stays_on_the_cpu_where_a_gpu_is_there(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert train.main(dataclasses.replace(config, device="auto", exact=True, max_steps=1))["device"] == "cpu"
+
+
 def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(config, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train.main(dataclasses.replace(config, output_dir=name, seed=seed, max_steps=3))
@@ -127,6 +132,8 @@ def test_accumulated_batches_equal_the_large_batch(tiny_base, messages, dtype, b
         (["--target_modules", "c_atn"], 4, "c_attn"),
         (["--preset", "tinny"], 2, "tiny"),
         (["--exact", "--precision", "bf16"], 2, "fp32"),
+        (["--exact", "--device", "cuda"], 2, "--exact --device cuda: the bits promised are a CPU's"),
+        (["--exact", "--device", "mps"], 2, "--exact --device mps"),
     ],
 )
 def test_a_mistake_gets_one_line_a_code_and_leaves_nothing(config, capsys, tmp_path, flags, code, words):
