@@ -13,7 +13,6 @@ import os
 import queue
 import shutil
 import threading
-import time
 from array import array
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,19 @@ import peft
 import torch
 import transformers as hf
 from torch.utils.data import BatchSampler, DataLoader
-from transformers.pytorch_utils import Conv1D as TransformersConv1D
 
 import data
 import gpt2
-import lora
 from benchmarks.lane import Lane
-from benchmarks.own_lanes import OwnLane, PeftLayersLane
+from benchmarks.own_lanes import OwnLane, PeftLayersLane, PlainLane
 from benchmarks.plan import LORA, WEIGHT_DECAY, Plan
 from benchmarks.workload import BUNDLED, ROOT, SPLIT
-from training import dropout
 from training.device import choose_place
 from training.files import atomic_directory
 from training.optimization import build_optimizer
 
-KINDS = ("trainer", "peft_layers", "plain", "fast")
+OURS = {"peft_layers": PeftLayersLane, "plain": PlainLane, "fast": OwnLane}
+KINDS = ("trainer", *OURS)
 PRECISION = "bf16"
 LEARNING_RATE = 2e-5
 Rows = list[int]
@@ -86,36 +83,29 @@ def random_task(base: Path, lengths: list[int]) -> data.Task:
     return data.Task(texts, split, ids, config.n_positions, 0, 0, config.eos_token_id)
 
 
-def build_lane(kind: str, base: Path, task: data.Task, schedule: list[Rows], device: str) -> "OwnLane | TrainerLane":
+def build_lane(
+    kind: str, base: Path, task: data.Task, schedule: list[Rows], device: str
+) -> "OwnLane | HeldTrainerLane":
     """A lane that is ready for its first step. `schedule` are the batches of all its steps; ours may take fewer."""
     plan = Plan(
         model=str(base), dataset=task.dataset.name, split=SPLIT, max_length=task.max_length,
         batch_size=max(map(len, schedule)), schedule=schedule, learning_rate=LEARNING_RATE, seed=42,
-        threads=torch.get_num_threads(),
+        threads=torch.get_num_threads(), device=device,
     )  # fmt: skip
     if kind == "trainer":
-        return TrainerLane(plan, task, device)
-    # The plain form is as train.py runs it: its frozen weights stay in float32.
-    held = "fp32" if kind == "plain" else PRECISION
-    lane = (PeftLayersLane if kind == "peft_layers" else OwnLane)(plan, held, None)
+        return HeldTrainerLane(plan, task)
+    lane = OURS[kind](plan, PRECISION, None)
     lane.place, lane.task = choose_place(device, PRECISION, fast=kind != "plain"), task
     lane.build(base)
-    if kind == "plain":
-        for part in (gpt2, lora, dropout):
-            part.use_plain(lane.model)
-    if kind == "peft_layers":  # held in bf16 as in the fast form, so that LoRA is all that differs
-        for module in lane.model.modules():
-            if isinstance(module, TransformersConv1D | torch.nn.Embedding):
-                module.to(torch.bfloat16)
     lane.model.to(lane.place.device)
     lane.optimizer = build_optimizer(lane.model, plan.learning_rate, WEIGHT_DECAY)
     lane.scaler = lane.place.grad_scaler()
     return lane
 
 
-def close_lane(lane: "OwnLane | TrainerLane") -> None:
+def close_lane(lane: "OwnLane | HeldTrainerLane") -> None:
     """Give back the GPU memory of a lane that nobody holds any more."""
-    if isinstance(lane, TrainerLane):
+    if isinstance(lane, HeldTrainerLane):
         lane.end_training()
         lane.trainer = None
     lane.model = lane.optimizer = None
@@ -124,10 +114,10 @@ def close_lane(lane: "OwnLane | TrainerLane") -> None:
         torch.cuda.empty_cache()
 
 
-class TrainerLane(Lane):
+class HeldTrainerLane(Lane):
     """transformers, peft and Trainer as they are, in bf16; Trainer is held after each step until the next is asked."""
 
-    def __init__(self, plan: Plan, task: data.Task, device: str):
+    def __init__(self, plan: Plan, task: data.Task):
         super().__init__(plan, PRECISION, None)
         self.task, self.asked, self.told, self.began = task, queue.Queue(), queue.Queue(), False
         hf.set_seed(plan.seed)
@@ -136,7 +126,7 @@ class TrainerLane(Lane):
         )
         self.model = peft.get_peft_model(model, peft.LoraConfig(**LORA, fan_in_fan_out=True, task_type="SEQ_CLS"))
         arguments = hf.TrainingArguments(
-            str(Path(plan.model).with_name("trainer")), use_cpu=device == "cpu", bf16=True, seed=plan.seed,
+            str(Path(plan.model).with_name("trainer")), use_cpu=plan.device == "cpu", bf16=True, seed=plan.seed,
             per_device_eval_batch_size=plan.batch_size, max_steps=len(plan.schedule),
             learning_rate=plan.learning_rate, weight_decay=WEIGHT_DECAY,
             save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
@@ -181,9 +171,9 @@ class TrainerLane(Lane):
             self.began = False
 
     def evaluate(self, rows: Rows) -> dict[str, Any]:
-        began = time.perf_counter()
+        began = self.clock()
         output = self.trainer.predict([self.trainer.train_dataset[row] for row in rows])
-        return {"seconds": time.perf_counter() - began, "predictions": output.predictions.argmax(-1).tolist()}
+        return {"seconds": self.clock() - began, "predictions": output.predictions.argmax(-1).tolist()}
 
 
 class ScheduledTrainer(hf.Trainer):
@@ -215,7 +205,7 @@ class GivenBatches(BatchSampler):
 
 
 class Turns(hf.TrainerCallback):
-    def __init__(self, lane: TrainerLane):
+    def __init__(self, lane: HeldTrainerLane):
         self.lane = lane
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:

@@ -7,7 +7,6 @@ gradients, AdamW's state and activations; not the driver's own. On a CPU it is n
 """
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,13 @@ from benchmarks.gpu_stage import Findings, StageConfig  # noqa: E402  before tor
 # isort: split
 
 import torch  # noqa: E402
-from torch.autograd import DeviceType  # noqa: E402
-from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 from benchmarks.gpu_lanes import KINDS, build_lane, close_lane, messages_task, write_base  # noqa: E402
-from benchmarks.gpu_timing import long_course, synchronize  # noqa: E402
+from benchmarks.gpu_timing import long_course  # noqa: E402
 from benchmarks.workload import random_batches, spread  # noqa: E402
 from training.errors import run_door  # noqa: E402
 from training.settings import parse  # noqa: E402
 
-TOP = 25
 ROOM = 3.0  # seconds that a lane's next part may take
 BATCHES = 6  # of messages, spread by their longest row
 
@@ -62,17 +58,16 @@ def main(config: StageConfig) -> None:
 
 
 def with_messages(found: dict[str, Any], kind: str, base: Path, task, schedule: list, scored: list, device: str):
-    """Memory over the schedule but its last three steps, of which two are profiled; then evaluation, twice."""
+    """Memory over the schedule but its last three steps, of which one is profiled; then evaluation, twice."""
     start = held_memory(device)
     lane = build_lane(kind, base, task, schedule, device)
     steps = iter(enumerate(schedule))
     take = lambda: lane.step(*next(steps))  # noqa: E731
     found["peak_bytes, messages"] = peak_of(lambda: [take() for _ in range(len(schedule) - 3)], start, device)
-    found["profile"] = profiled(take, device)
+    found["profile"] = profiled(lane, take)
     if kind == "trainer":
         lane.end_training()
     lane.evaluate(scored)
-    synchronize(device)
     found["eval_rows_per_second"] = len(scored) / min(lane.evaluate(scored)["seconds"] for _ in range(2))
     close_lane(lane)
 
@@ -86,37 +81,18 @@ def peak_of(work: Callable[[], object], start: int, device: str) -> int | None:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     work()
-    synchronize(device)
     return torch.cuda.max_memory_allocated() - start if device == "cuda" else None
 
 
-def profiled(step: Callable[[], object], device: str) -> dict[str, Any]:
-    """One step, after one to warm up and one without the profiler, which slows what it watches.
-
-    `busy_seconds` is the time in kernels and copies; on a CPU, in operators. `top` are (name, calls, seconds).
-    """
+def profiled(lane: Any, step: Callable[[], object]) -> dict[str, Any]:
+    """One step, after one to warm up and one without the profiler, which slows what it watches."""
     step()
-    synchronize(device)
-    began = time.perf_counter()
+    began = lane.clock()
     step()
-    synchronize(device)
-    alone = time.perf_counter() - began
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device == "cuda")
-    with profile(activities=activities) as recorded:
-        step()
-        synchronize(device)
-    on_gpu = device == "cuda"
-    wanted = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    kinds = [
-        (event.key, event.count, (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6)
-        for event in recorded.key_averages()
-        if event.device_type == wanted
-    ]
-    kinds.sort(key=lambda kind: -kind[2])
-    return {
-        "step_seconds": alone, "kernels": sum(count for _, count, _ in kinds),
-        "busy_seconds": sum(seconds for *_, seconds in kinds), "top": kinds[:TOP],
-    }  # fmt: skip
+    alone = lane.clock() - began
+    lane.start_profile()
+    step()
+    return {"step_seconds": alone} | lane.end_profile()
 
 
 def headline(lanes: dict[str, dict[str, Any]]) -> str:
@@ -124,7 +100,7 @@ def headline(lanes: dict[str, dict[str, Any]]) -> str:
     for kind, found in lanes.items():
         memory, one = found["peak_bytes, messages"], found["profile"]
         shown = "" if memory is None else f"{memory / 2**20:.0f} MiB, "
-        step = f"{one['kernels']} kernels, busy {one['busy_seconds'] / one['step_seconds']:.0%} of a step"
+        step = f"{one['count']} kernels, busy {one['busy_seconds'] / one['step_seconds']:.0%} of a step"
         parts.append(f"{kind}: {shown}{found['eval_rows_per_second']:.0f} rows/s evaluated, {step}")
     return "; ".join(parts)
 

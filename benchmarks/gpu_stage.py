@@ -36,5 +36,10 @@ class Findings:
             write_atomically(Path(self.config.json), json.dumps(self.values) + "\n")
 
     @property
+    def seconds_to_end(self) -> float:
+        return self.config.seconds - (time.perf_counter() - BEGAN)
+
+    @property
     def seconds_left(self) -> float:
-        return KEPT * self.config.seconds - (time.perf_counter() - BEGAN)
+        """To measure in."""
+        return self.seconds_to_end - (1 - KEPT) * self.config.seconds

@@ -8,7 +8,6 @@ ends by itself when its seconds are used up, with what it has.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def main(config: TimingConfig) -> None:
     about = {"base": str(base), "dataset": str(messages_file()) if config.what == "messages" else "random tokens"}
     found.note(about=about | {"precision": "bf16", "parameters": count(lanes["fast"].model)})
 
-    def step(kind: str, rows: Rows) -> float:
+    def step(kind: str, rows: Rows) -> Any:
         loss = lanes[kind].step(steps[kind], rows)
         steps[kind] += 1
         return loss
@@ -88,9 +87,11 @@ def main(config: TimingConfig) -> None:
         if found.seconds_left < 2 * sum(map(median, filter(None, seconds.values()))):
             break
         for turn in turns:
-            took = timed_seconds(lambda turn=turn: step(turn.lane, turn.rows), config.device)
+            began = lanes[turn.lane].clock()
+            step(turn.lane, turn.rows)
+            ended = lanes[turn.lane].clock()
             if number >= warm_up:
-                seconds[turn.name].append(took)
+                seconds[turn.name].append(ended - began)
         if number >= warm_up and number % NOTED == 0:
             found.note(steps=figures(seconds, rounds[warm_up:], task))
     found.note(steps=figures(seconds, rounds[warm_up:], task))
@@ -136,19 +137,6 @@ def losses_without_dropout(lanes: dict[str, Any], step: Callable[[str], float]) 
         losses[kind] = [step(kind) for _ in range(AGREEING)]
         lane.dropout(on=True)
     return losses
-
-
-def timed_seconds(work: Callable[[], object], device: str) -> float:
-    synchronize(device)
-    began = time.perf_counter()
-    work()
-    synchronize(device)
-    return time.perf_counter() - began
-
-
-def synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def figures(seconds: dict[str, list[float]], rounds: list[list[Turn]], task: data.Task) -> dict[str, dict[str, Any]]:

@@ -64,7 +64,7 @@ class Running:
         self.output = stem.with_suffix(".log")
         words = [w.replace("{json}", str(self.json)).replace("{seconds}", f"{seconds:.0f}") for w in command.words]
         quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
-        paths = {"PYTHONPATH": str(root)}
+        paths = {"PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])}
         with self.output.open("w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=root,
@@ -131,7 +131,7 @@ def run_stage(stage: Stage, seconds: float, record: Record, root: Path) -> dict[
     try:
         for number, command in enumerate(ready):
             waiting = 1 if stage.together else len(ready) - number
-            share = (until - time.perf_counter() - GRACE) / waiting
+            share = (until - time.perf_counter()) / waiting
             if share < LEAST:
                 found[command.name] = {"status": "skipped", "seconds": 0.0, "last_lines": ["no time was left"]}
                 continue
