@@ -97,7 +97,7 @@ def stages_of(config: ReportConfig, work: Path) -> list[Stage]:
         Stage("5 memory", 40, [own("memory", "benchmarks/gpu_profile.py")]),
         Stage("6 train.py", 30, [training(form, work, config) for form in ("plain", "fast")]),
     ]  # fmt: skip
-    weights = Stage("8 weights", 6, [own("weights", "scripts/gpu_weights.py", "--out", out, missing=lacking)])
+    weights = Stage("8 weights", 8, [own("weights", "scripts/gpu_weights.py", "--out", out, missing=lacking)])
     rest = 60 * config.minutes / scale - sum(stage.seconds for stage in [*stages, weights])
     pretraining = own("pretraining", "scripts/gpu_pretrain.py", "--packed", tokens, missing=lacking)
     stages += [Stage("7 pretraining", rest, [pretraining]), weights]

@@ -88,6 +88,21 @@ def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, 
     assert whole.read_bytes() == parts.read_bytes()
 
 
+def test_pretraining_for_so_many_minutes_is_pretraining_for_the_steps_that_fit_into_them(corpus, tmp_path):
+    settings = {"minutes": 0.05, "eval_steps": 10_000}
+    pretrain(corpus, tmp_path / "timed", **settings)
+    record = json.loads((tmp_path / "timed" / "model" / "pretraining.json").read_text())
+    steps = record["config"]["max_steps"]
+    assert steps not in (0, 4) and record["curve"][-1]["step"] == steps  # 4: what it is without --minutes
+    pretrain(corpus, tmp_path / "counted", max_steps=steps, eval_steps=10_000)
+    timed, counted = (tmp_path / name / "model" / "model.safetensors" for name in ("timed", "counted"))
+    assert timed.read_bytes() == counted.read_bytes()
+    pretrain(corpus, tmp_path / "timed", **settings)  # goes on, finds nothing left to do
+    assert timed.read_bytes() == counted.read_bytes()
+    with pytest.raises(ValueError, match="--minutes 1e-06: no step fits"):
+        pretrain(corpus, tmp_path / "short", minutes=1e-6)
+
+
 def test_pretraining_with_other_settings_does_not_go_on_from_the_old_checkpoint(corpus, tmp_path):
     pretrain(corpus, tmp_path)
     with pytest.raises(ValueError, match="other settings .learning_rate"):
