@@ -44,15 +44,15 @@ def run(scripts, tmp_path, stages, seconds=30.0):
 def test_a_stage_that_fails_or_hangs_or_is_killed_leaves_its_last_lines_and_the_next_goes_on(scripts, tmp_path):
     def stages(command):
         return [
-            ("good", 2, [command("good", shell(NOTE + "echo well done"))]),
-            ("broken", 2, [command("broken", shell("echo before; echo what went wrong >&2; exit 1"))]),
-            ("killed", 2, [command("killed", shell(NOTE + "kill -9 $$"))]),
-            ("absent", 2, [command("absent", ["never"], missing="no tokens there")]),
-            ("hangs", 2, [command("hangs", shell(f"{NOTE}echo so far; {HANG}"))]),
+            ("hangs", 3, [command("hangs", shell(f"{NOTE}echo so far; {HANG}"))]),
+            ("good", 3, [command("good", shell(NOTE + "echo well done"))]),
+            ("broken", 3, [command("broken", shell("echo before; echo what went wrong >&2; exit 1"))]),
+            ("killed", 3, [command("killed", shell(NOTE + "kill -9 $$"))]),
+            ("absent", 3, [command("absent", ["never"], missing="no tokens there")]),
             ("last", 5, [command("last", shell(NOTE))]),
         ]
 
-    stages, _ = run(scripts, tmp_path, stages, seconds=15)
+    stages, _ = run(scripts, tmp_path, stages, seconds=20)
     did = {name: stage["commands"][name] for name, stage in stages.items()}
     assert did["good"]["status"] == "ok" and did["good"]["measured"] == {"found": 1}
     assert did["good"]["last_lines"] == ["well done"]
