@@ -36,6 +36,8 @@ import transformers as hf  # noqa: E402
 from benchmarks import comparisons, side_by_side  # noqa: E402
 from benchmarks.comparisons import Comparison  # noqa: E402
 from benchmarks.details import Detail, details, ulps  # noqa: E402
+from benchmarks.workload import DEVICES, pick_device  # noqa: E402
+from training.errors import UsageError  # noqa: E402
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 SEEDS = {"base": 0, "batches": 1, "rows": 2, "adapters": 5, "fresh head": 6, "dropout in a step": 9, "runs": [42, 3]}
@@ -48,12 +50,17 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw both loss curves there (needs matplotlib)")
     parser.add_argument("--gpt2_size", action="store_true", help="also at the shape of the 124 M model: 2 GB, a minute")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--device", default="cpu", choices=DEVICES)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default 1: the shapes are small)")
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         print("error: --plot needs matplotlib: pip install -r requirements-extras.txt", file=sys.stderr)
         return 2
+    try:
+        options.device = pick_device(options.device)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     prepare(options.threads)
     machine = describe_machine(options.device)
     print(*(f"{name}: {value}" for name, value in machine.items()), sep="\n")

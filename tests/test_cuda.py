@@ -1,4 +1,10 @@
-"""On a CUDA GPU, and only there: the fast form against the plain one, a step that waits once, a run from end to end."""
+"""On a CUDA GPU, and only there: the fast form against the plain one, a step that waits once, a run from end to end.
+
+    python -m pytest -W default tests/test_cuda.py
+
+`-W default`, because elsewhere a warning fails a test: where a GPU is, torch and numpy are often not the versions of
+requirements.txt, and what another version warns of says nothing about this code.
+"""
 
 import copy
 import dataclasses

@@ -68,6 +68,12 @@ def test_nothing_at_run_time_needs_transformers_or_peft():
             assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
 
 
+def test_only_what_loads_from_the_hub_needs_the_datasets_library():
+    """It is not everywhere where a GPU is. (Tests that compare with it skip where it is not.)"""
+    needing = [p for p in SOURCES if "datasets" in imported(p) and "tests" not in p.parts]
+    assert needing == [ROOT / "data" / "dataset.py"]
+
+
 def test_no_pickle_no_eval_no_shell():
     for path in SOURCES:
         if "tests" in path.parts:

@@ -16,7 +16,7 @@ from benchmarks.plan import Plan
 from benchmarks.table import draw_bars
 from benchmarks.target import time_to_f1
 from benchmarks.turns import ROOT, LaneError, Worker
-from benchmarks.workload import SPLIT, Workload, prepare_base, prepare_workload, random_batches
+from benchmarks.workload import BUNDLED, SPLIT, Workload, pick_device, prepare_base, prepare_workload, random_batches
 from training.errors import UsageError, run_door
 
 pytestmark = pytest.mark.skipif(
@@ -65,8 +65,12 @@ def test_a_whole_comparison(tiny_base, messages_file, tmp_path, capsys):
     flags += f" --threads 1 --bf16 no --parts --json {output}"
     assert run_door(lambda: compare.run(flags.split())) == 0
     report = json.loads(output.read_text())
+    assert list(report) == [
+        "machine", "versions", "bf16", "workload", "losses_agree", "loss_differences", "lanes", "ratios",
+        "ratios_by_step", "predictions_differ", "ladder", "parts",
+    ]  # fmt: skip
     assert report["losses_agree"] is True
-    assert set(report["ratios"]) >= RATIOS
+    assert set(report["ratios"]) == RATIOS | {"against_grouped_bf16", "memory_bf16"}
     without = {name for name, ratio in report["ratios"].items() if ratio is None}
     assert without == {"train_bf16", "against_grouped_bf16", "memory_bf16", "eval_bf16"}
     assert "--bf16 no" in report["bf16"]
@@ -87,6 +91,30 @@ def test_a_whole_comparison(tiny_base, messages_file, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "against_peft_layers" in shown and "last block pruned" in shown
     assert report["versions"]["torch"] and report["machine"]["threads"] == 1 and report["workload"]["seed"] == 42
+
+
+@pytest.mark.parametrize(
+    ("kind", "losses"),
+    [
+        ("ours", [0.4719029, 0.8095511, 0.8605918, 0.6108624]),
+        pytest.param("trainer", [0.4719029, 0.8096556, 0.8605917, 0.6111493], marks=pytest.mark.slow),
+        pytest.param("peft_layers", [0.4719029, 0.8096733, 0.8605918, 0.6110942], marks=pytest.mark.slow),
+    ],
+)
+def test_on_a_cpu_the_lanes_find_the_losses_they_always_did(kind, losses, tmp_path):
+    """On the bundled base, with dropout and then without. What is changed for a GPU must not move them."""
+    rows = prepare_workload(BUNDLED, "", ROOT / "data" / "messages" / "messages.tsv")
+    plan = Plan(
+        model=str(BUNDLED), dataset=rows.task.dataset.name, split=SPLIT, max_length=64, batch_size=4,
+        schedule=random_batches(rows.task, 4, seed=42)[:6], learning_rate=1e-3, seed=42, threads=1,
+    )  # fmt: skip
+    plan.save(tmp_path / "plan.json")
+    with Worker(kind, "fp32", tmp_path / "plan.json") as worker:
+        found = [worker.ask("step")["loss"] for _ in range(2)]
+        worker.ask("draw")
+        worker.ask("dropout", on=False)
+        found += [worker.ask("step")["loss"] for _ in range(2)]
+    assert found == pytest.approx(losses, abs=2e-5)
 
 
 def test_lanes_that_train_differently_are_told_apart_by_their_losses(plan, tmp_path):
@@ -168,6 +196,15 @@ def refused(capsys, *flags: str) -> tuple[int, str]:
 def test_nonsense_is_refused_with_one_line(flags, words, capsys):
     code, line = refused(capsys, *flags.split())
     assert code == 2 and words in line
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, line = refused(capsys, "--device", "cuda")
+    assert code == 2 and line.startswith("error: --device cuda: torch")
+    assert pick_device("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == pick_device("cuda") == "cuda"
 
 
 def test_a_missing_dataset_is_refused_before_anything_is_timed(tiny_base, tmp_path, capsys):

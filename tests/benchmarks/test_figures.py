@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gpt2
 import lora
+from benchmarks.compare import CompareConfig, entries_of
 from benchmarks.contest import Course, Entry, Result, losses_agree, predictions_differ, there_and_back
-from benchmarks.figures import all_ratios, lane_figures, quantile, ratio_spread, total_ratio
+from benchmarks.figures import all_ratios, describe_machine, lane_figures, quantile, ratio_spread, total_ratio
 from benchmarks.matrices import bf16_pays, flop_of_step, time_products
 from benchmarks.table import table_of
 from benchmarks.workload import spread
@@ -114,6 +115,41 @@ def test_losses_agree_only_within_the_tolerance_and_in_fp32():
     assert not losses_agree(lanes | {"peft_layers": result([], (0.7, float("nan")))})
 
 
+def test_on_a_gpu_trainer_is_in_bf16_and_the_lanes_in_fp32_agree_to_ten_times_as_much():
+    assert CompareConfig().device == "cpu"
+    assert entries_of(True, "cpu")["random"]["trainer"] == entries_of(False, "cuda")["random"]["trainer"]
+    on_cpu, on_gpu = (entries_of(True, device) for device in ("cpu", "cuda"))
+    assert on_gpu["random"] == on_cpu["random"] | {
+        "trainer": Entry("trainer", "bf16"), "trainer_fp32": Entry("trainer", "fp32"),
+    }  # fmt: skip
+    assert on_gpu["grouped"] == on_cpu["grouped"]
+    lanes = {
+        "trainer": result([], (0.71, 0.59), "bf16"),
+        "trainer_fp32": result([]),
+        "ours": result([], (0.7, 0.60009)),
+    }
+    assert losses_agree(lanes, "cuda") and not losses_agree(lanes, "cpu")
+    assert not losses_agree(lanes | {"ours": result([], (0.7, 0.60011))}, "cuda")
+
+
+def test_on_a_gpu_fp32_is_set_against_trainer_in_fp32():
+    report = report_of(bf16=True, gpu=True)
+    assert report["ratios"]["train_fp32"] == 6.0 and report["ratios"]["train_bf16"] == 8.0
+    assert report["ratios"]["memory"] == 4.0 and report["ratios"]["memory_bf16"] == 3.0
+    assert report["ratios"]["eval_fp32"] == 5.0 and report["ratios"]["eval_bf16"] == 6.0
+
+
+def test_a_lane_and_a_machine_without_a_gpu_are_reported_under_the_names_they_always_had():
+    lanes = report_of(bf16=False)["lanes"]
+    assert list(lanes["peft_layers"]) == [
+        "precision", "step_seconds", "total_seconds", "samples_per_second", "real_tokens_per_second",
+        "computed_tokens_per_second", "padding_share", "peak_memory_bytes", "optimizer_bytes", "adapter_bytes",
+        "import_seconds", "start_seconds", "seconds_by_batch", "eval_samples_per_second", "eval_seconds",
+    ]  # fmt: skip
+    assert set(lanes["ours"]) - set(lanes["peft_layers"]) == {"torch_mm_flop_per_second", "gemm_share"}
+    assert list(describe_machine(1)) == ["cpu", "cores", "threads", "system", "load_before"]
+
+
 def test_rows_predicted_otherwise_are_counted():
     lanes = {"a": result([], predictions=[0, 1, 1]), "b": result([], predictions=[0, 0, 0])}
     assert predictions_differ(lanes) == {"a": 0, "b": 2}
@@ -128,7 +164,7 @@ class Rows:
         return 50
 
 
-def report_of(bf16: bool) -> dict:
+def report_of(bf16: bool, gpu: bool = False) -> dict:
     course = Course([[0, 1], [2, 3]], [30, 40], repeats=1, eval_rows=[4, 5, 6])
     products = [[{"seconds": 0.75, "flop": 3e9}], [{"seconds": 1.5, "flop": 6e9}]]
     random = {
@@ -138,6 +174,9 @@ def report_of(bf16: bool) -> dict:
     }
     random["ours"].products = products
     random["trainer"].sizes = {"peak_memory": 6_000_000, "optimizer": 800, "adapter": 400}
+    if gpu:
+        random["trainer_fp32"] = result([[6.0], [12.0]], kind="trainer", eval_seconds=[5.0])
+        random["trainer_fp32"].sizes = {"peak_memory": 8_000_000, "optimizer": 800, "adapter": 400}
     grouped = {"grouped": result([[3.0], [3.0]], kind="trainer"), "ours_on_grouped": result([[1.0], [1.0]])}
     grouped["ours_on_grouped"].products = products
     if bf16:
