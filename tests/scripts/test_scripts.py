@@ -89,7 +89,8 @@ def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, 
 
 
 def test_pretraining_for_so_many_minutes_is_pretraining_for_the_steps_that_fit_into_them(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(script("pretrain_base"), "TRIED", 2)
+    for name, value in {"TRIED": 2, "TRAINED": 0.05}.items():
+        monkeypatch.setattr(script("pretrain_base"), name, value)
     settings = {"minutes": 0.05, "eval_steps": 10_000}
     pretrain(corpus, tmp_path / "timed", **settings)
     record = json.loads((tmp_path / "timed" / "model" / "pretraining.json").read_text())
