@@ -1,10 +1,12 @@
 """The scripts back stage do what their first lines say, on corpora and models of a few kilobytes."""
 
 import importlib.util
+import itertools
 import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,14 +91,13 @@ def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, 
 
 
 def test_pretraining_for_so_many_minutes_is_pretraining_for_the_steps_that_fit_into_them(corpus, tmp_path, monkeypatch):
-    for name, value in {"TRIED": 2, "TRAINED": 0.05}.items():
-        monkeypatch.setattr(script("pretrain_base"), name, value)
-    settings = {"minutes": 0.05, "eval_steps": 10_000}
+    ticks = itertools.count(0, 0.01)  # a clock of which each look is 10 ms later: 20 steps take 10 ms
+    monkeypatch.setattr(script("pretrain_base"), "time", SimpleNamespace(perf_counter=ticks.__next__))
+    settings = {"minutes": 0.0734 / 60, "eval_steps": 10}  # after the trial, at 70 ms, 6.8 steps are left
     pretrain(corpus, tmp_path / "timed", **settings)
     record = json.loads((tmp_path / "timed" / "model" / "pretraining.json").read_text())
-    steps = record["config"]["max_steps"]
-    assert steps not in (0, 4) and record["curve"][-1]["step"] == steps  # 4: what it is without --minutes
-    pretrain(corpus, tmp_path / "counted", max_steps=steps, eval_steps=10_000)
+    assert record["config"]["max_steps"] == record["curve"][-1]["step"] == 6  # a little is kept for the end
+    pretrain(corpus, tmp_path / "counted", max_steps=6, eval_steps=10)
     timed, counted = (tmp_path / name / "model" / "model.safetensors" for name in ("timed", "counted"))
     assert timed.read_bytes() == counted.read_bytes()
     pretrain(corpus, tmp_path / "timed", **settings)  # goes on, finds nothing left to do
