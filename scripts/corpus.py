@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gpt2 import Tokenizer
+from gpt2.packing import send
 from training.errors import UsageError
 from training.files import write_atomically
 
@@ -125,8 +126,9 @@ class Mixture:
         file = rng.choice(len(self.chance), size=rows, p=self.chance)
         room = np.maximum(self.lengths[file] - length, 1)
         offsets = torch.from_numpy(self.starts[file] + (rng.random(rows) * room).astype(np.int64))
-        at = offsets[:, None] + torch.arange(length)
-        return self.tokens[at.clamp_max(len(self.tokens) - 1).to(self.tokens.device)].long()
+        device = self.tokens.device
+        at = send(offsets, device)[:, None] + torch.arange(length, device=device)  # no wait for a GPU in between
+        return self.tokens[at.clamp_max(len(self.tokens) - 1)].long()
 
 
 @dataclass(frozen=True)

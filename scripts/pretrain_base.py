@@ -32,6 +32,8 @@ from training.files import atomic_directory  # noqa: E402
 from training.optimization import clip_gradients, set_learning_rate  # noqa: E402
 from training.settings import check_range, option, parse  # noqa: E402
 
+WARM_UP, TRIED = 5, 20  # steps that --minutes measures by; the first compile
+TRAINED = 0.94  # of the time that is left then; the rest is for evaluating and saving
 LOOK = 50  # steps between two looks at the loss: each waits for a GPU
 
 
@@ -49,6 +51,7 @@ class PretrainConfig:
     dropout: float = option(0.1, "in the config of the finished model; pretraining uses none", group="model")
     batch_size: tuple[int, ...] = option((16, 32), "rows a step, each for an equal part of the steps", group="training")
     max_steps: int = option(4000, "optimizer steps", group="training")
+    minutes: float | None = option(None, "take as many steps as fit into so many instead", group="training")
     optimizer: str = option("muon", "of the blocks' matrices", group="training", choices=("muon", "adamw"))
     learning_rate: float = option(4e-3, "peak", group="training", short="lr")
     warmup_steps: int = option(100, "linear warm-up", group="training")
@@ -71,6 +74,7 @@ class PretrainConfig:
 
 
 def main(config: PretrainConfig) -> None:
+    began = time.perf_counter()
     place = choose_place(config.device, config.precision, config.n_embd)
     print(place)
     work = Path(config.output_dir)
@@ -80,13 +84,16 @@ def main(config: PretrainConfig) -> None:
     names = [Path(directory).resolve().name for directory in config.corpus]
     shares = dict(zip(names, config.shares or [1.0] * len(names)))
     texts, held_out = Mixture(work, shares, place.device, config.seed), held_out_parts(work)
-    seen = sum(rows_at(step, config) for step in range(config.max_steps)) * config.n_positions
-    print(f"{len(texts.tokens):,} training tokens, of which {seen:,} will be drawn")
     # 2. A fresh GPT-2.
     model = build_model(config, tokenizer).to(place.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    run = torch.compile(model, dynamic=False) if config.compile else model
+    if config.minutes:
+        config = dataclasses.replace(config, max_steps=steps_that_fit(model, run, config, place, texts, began))
+    seen = sum(rows_at(step, config) for step in range(config.max_steps)) * config.n_positions
+    print(f"{len(texts.tokens):,} training tokens, of which {seen:,} will be drawn")
     # 3. The loop.
-    curve = fit(model, config, place, work, texts, held_out)
+    curve = fit(model, run, config, place, work, texts, held_out)
     # 4. The finished model, in half precision: it is read back into float32.
     model.config = dataclasses.replace(
         model.config, embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout
@@ -131,28 +138,58 @@ def build_optimizers(model: GPT2LMHeadModel, config: PretrainConfig, place: Plac
     return optimizers
 
 
+def steps_that_fit(model, run, config: PretrainConfig, place: Place, texts: Mixture, began: float) -> int:
+    """How many steps end `config.minutes` after `began`, evaluation and saving included.
+
+    Measured by steps at a rate of 0, which leave the weights as they are. A run that goes on takes as many as it was
+    begun with.
+    """
+    work = Path(config.output_dir)
+    if ckpt.checkpoints(work / "checkpoints"):
+        return int(ckpt.find_checkpoint(work)[2]["config"]["max_steps"])
+    optimizers, seconds = build_optimizers(model, config, place), []
+    for rows in config.batch_size:
+        for times in (WARM_UP, TRIED):
+            first = time.perf_counter()
+            for step in range(times):
+                loss = train_step(model, run, optimizers, texts.batch(step, rows, config.n_positions), place, 0.0)
+            loss.item()  # waits for a GPU
+        seconds.append((time.perf_counter() - first) / TRIED)
+    left = 60 * config.minutes - (time.perf_counter() - began)
+    steps = int(TRAINED * left * len(seconds) / sum(seconds))
+    if steps < 1:
+        raise UsageError(f"--minutes {config.minutes}: no step fits; a start and {TRIED} trials took longer")
+    print(f"{steps:,} steps of {', '.join(f'{1e3 * s:.1f}' for s in seconds)} ms fit into {config.minutes} minutes")
+    return steps
+
+
+def train_step(model, run, optimizers, rows: torch.Tensor, place: Place, rate: float) -> torch.Tensor:
+    """One step on rows (B, T) by `run`, the model as it is or compiled; the loss () is not waited for."""
+    model.train()
+    with place.autocast():
+        loss = run(rows, labels=rows).loss
+    loss.backward()
+    clip_gradients(model, 1.0)
+    for optimizer in optimizers.values():
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
 def fit(
-    model: GPT2LMHeadModel, config: PretrainConfig, place: Place, work: Path, texts: Mixture, held_out: list[HeldOut]
-) -> list[dict]:
+    model: GPT2LMHeadModel, run, config: PretrainConfig, place: Place, work: Path, texts: Mixture,
+    held_out: list[HeldOut],
+) -> list[dict]:  # fmt: skip
     """Next-token training; returns the curve of losses and bits a byte."""
     parameters, optimizers = dict(model.named_parameters()), build_optimizers(model, config, place)
     first, curve = resume(work, optimizers, parameters, config, place)
-    run = torch.compile(model, dynamic=False) if config.compile else model
     began, tokens, smooth = time.perf_counter(), 0, math.nan
     losses, since = torch.zeros((), device=place.device), 0  # summed since the last look
     bar = tqdm(range(first, config.max_steps), initial=first, total=config.max_steps, disable=None, unit="step")
     for step in bar:
         rows = texts.batch(step, rows_at(step, config), config.n_positions)
-        model.train()
-        with place.autocast():
-            loss = run(rows, labels=rows).loss
-        loss.backward()
-        clip_gradients(model, 1.0)
-        for optimizer in optimizers.values():
-            set_learning_rate(optimizer, learning_rate_at(step, config))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        losses += loss.detach()
+        losses += train_step(model, run, optimizers, rows, place, learning_rate_at(step, config))
         tokens += rows.numel()
         done, last = step + 1, step + 1 == config.max_steps
         since += 1

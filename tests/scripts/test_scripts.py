@@ -1,10 +1,12 @@
 """The scripts back stage do what their first lines say, on corpora and models of a few kilobytes."""
 
 import importlib.util
+import itertools
 import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +88,22 @@ def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, 
     pretrain(corpus, tmp_path / "parts")
     whole, parts = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_pretraining_for_so_many_minutes_is_pretraining_for_the_steps_that_fit_into_them(corpus, tmp_path, monkeypatch):
+    ticks = itertools.count(0, 0.01)  # a clock of which each look is 10 ms later: 20 steps take 10 ms
+    monkeypatch.setattr(script("pretrain_base"), "time", SimpleNamespace(perf_counter=ticks.__next__))
+    settings = {"minutes": 0.0734 / 60, "eval_steps": 10}  # after the trial, at 70 ms, 6.8 steps are left
+    pretrain(corpus, tmp_path / "timed", **settings)
+    record = json.loads((tmp_path / "timed" / "model" / "pretraining.json").read_text())
+    assert record["config"]["max_steps"] == record["curve"][-1]["step"] == 6  # a little is kept for the end
+    pretrain(corpus, tmp_path / "counted", max_steps=6, eval_steps=10)
+    timed, counted = (tmp_path / name / "model" / "model.safetensors" for name in ("timed", "counted"))
+    assert timed.read_bytes() == counted.read_bytes()
+    pretrain(corpus, tmp_path / "timed", **settings)  # goes on, finds nothing left to do
+    assert timed.read_bytes() == counted.read_bytes()
+    with pytest.raises(ValueError, match="--minutes 1e-06: no step fits"):
+        pretrain(corpus, tmp_path / "short", minutes=1e-6)
 
 
 def test_pretraining_with_other_settings_does_not_go_on_from_the_old_checkpoint(corpus, tmp_path):
