@@ -1,4 +1,4 @@
-"""The idea: LoRA on any torch model made of Linear and Conv1D layers. Start with `layer.py`."""
+"""The idea: LoRA on any torch model made of Linear, Conv1D and Embedding layers. Start with `layer.py`."""
 
 from lora.checkpoint import head_shape, load_adapter, lora_state_dict, save_adapter
 from lora.config import AdapterError, LoraConfig

@@ -29,7 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rate 2e-3": {"learning_rate": 2e-3},
     "rate 4e-3": {"learning_rate": 4e-3},
     "c_attn, c_proj": {"target_modules": ("c_attn", "c_proj")},
-    "all layers": {"target_modules": ("c_attn", "c_proj", "c_fc")},
+    "c_attn, c_proj, c_fc": {"target_modules": ("c_attn", "c_proj", "c_fc")},
+    "all, wte too": {"target_modules": ("wte", "c_attn", "c_proj", "c_fc")},
     "rank 4": {"lora_r": 4, "lora_alpha": 16.0},  # alpha grows with the rank: the update's scale stays
     "rank 8": {"lora_r": 8, "lora_alpha": 32.0},
     "rank 16": {"lora_r": 16, "lora_alpha": 64.0},
