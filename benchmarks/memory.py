@@ -99,7 +99,10 @@ class Training:
         lora = ledger.trained if self.way == "lora" else 0  # A, B and a second head
         trained = {"head": self.shape.num_labels * self.shape.n_embd, "lora": lora, "full": ledger.whole}[self.way]
         frozen = ledger.matrices + embeddings if self.holds_frozen else 0
-        casts = 2 * ledger.matrices if self.half == 2 and not self.holds_frozen and self.way != "head" else 0
+        casts = 0  # weights in bf16, which the backward pass needs again
+        if self.half == 2 and self.way != "head":
+            casts += 0 if self.holds_frozen else 2 * ledger.matrices
+            casts += 2 * ledger.low_rank if self.way == "lora" else 0
         parts = {
             "weights": 4 * (ledger.whole + lora) - 2 * frozen,
             "gradients": 4 * trained,
