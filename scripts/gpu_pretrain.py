@@ -33,7 +33,7 @@ SHARES = {"modern": 0.85, "books": 0.15}  # of the training rows; another corpus
 # 32 thousand tokens a step, always: another size would be compiled anew. A checkpoint costs about half a second.
 ON_A_GPU: dict[str, Any] = {"batch_size": (128,), "eval_steps": 2000, "warmup_steps": 200}
 ON_A_CPU: dict[str, Any] = {"batch_size": (2, 4), "eval_steps": 200, "vocab_size": 300, "warmup_steps": 2}
-ON_A_CPU |= {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32}
+ON_A_CPU |= {"held_out": 10, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32}
 LAST = 6.0  # seconds kept for coming to an end
 TINY = 12.0  # seconds
 
@@ -49,7 +49,7 @@ def run(config: GpuPretrainConfig) -> None:
     if config.tiny:
         packed = pack_messages(Path(config.work).absolute())
     unpack(packed, work)
-    corpora = list(dict.fromkeys(file["corpus"] for file in read_sizes(work)))
+    corpora = read_sizes(work)["corpora"]
     # What Triton needs; and should it fail all the same, the model runs as it is.
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     compiles = headers and bool(shutil.which("cc") or shutil.which("gcc")) and not config.tiny
@@ -69,12 +69,12 @@ def run(config: GpuPretrainConfig) -> None:
 
 def pack_messages(work: Path) -> Path:
     """A corpus of a few kilobytes, packed, to try all this with."""
-    texts = (ROOT / "data" / "messages" / "typed.tsv").read_text(encoding="utf-8").splitlines()
+    texts = (ROOT / "data" / "messages" / "messages.tsv").read_text(encoding="utf-8").splitlines()[:200]
     folder, tokens = work / "texts", work / "texts-tokens"
     for directory in (folder, tokens):
         directory.mkdir()
-    (folder / "typed.txt").write_text(f"\n{SEPARATOR}\n".join(texts), encoding="utf-8")
-    prepare_tokens([str(folder)], 10, ON_A_CPU["vocab_size"], tokens)
+    (folder / "messages.txt").write_text(f"\n{SEPARATOR}\n".join(texts), encoding="utf-8")
+    prepare_tokens([str(folder)], ON_A_CPU["held_out"], ON_A_CPU["vocab_size"], tokens)
     pack(tokens, work / "packed")
     return work / "packed"
 

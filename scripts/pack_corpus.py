@@ -52,7 +52,8 @@ def pack(tokens: Path, packed: Path, keep: tuple[float, ...] = (1.0,)) -> tuple[
 
     Of each file's training tokens the first part is kept; the held-out tokens all are, so that losses stay comparable.
     """
-    files = read_sizes(tokens)
+    known = read_sizes(tokens)
+    files = known["files"]
     corpora = list(dict.fromkeys(file["corpus"] for file in files))
     if len(keep) not in (1, len(corpora)) or not all(0 < share <= 1 for share in keep):
         raise UsageError(f"--keep: give one share above 0 and at most 1, or one for each of {', '.join(corpora)}")
@@ -66,7 +67,7 @@ def pack(tokens: Path, packed: Path, keep: tuple[float, ...] = (1.0,)) -> tuple[
         for part, values in (("train", np.concatenate(pieces)), ("test", np.load(tokens / "test.npy"))):
             with lzma.open(directory / f"{part}.npy.xz", "wb", filters=FILTERS) as out:
                 np.save(out, values)
-        write_atomically(directory / "tokens.json", json.dumps(files, indent=1) + "\n")
+        write_atomically(directory / "tokens.json", json.dumps(known, indent=1) + "\n")
         for name in SMALL:
             shutil.copyfile(tokens / name, directory / name)
         size = sum(path.stat().st_size for path in directory.iterdir())
@@ -86,7 +87,8 @@ def unpack(packed: Path, tokens: Path) -> None:
         shutil.copyfile(packed / name, tokens / name)
 
 
-def read_sizes(directory: Path) -> list[dict]:
+def read_sizes(directory: Path) -> dict:
+    """What tokens.json says; raises UsageError where there is none."""
     try:
         return json.loads((directory / "tokens.json").read_text(encoding="utf-8"))
     except OSError:

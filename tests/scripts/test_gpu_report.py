@@ -144,21 +144,22 @@ def test_packed_tokens_unpack_to_what_they_were_or_to_the_first_part_of_each_fil
     np.save(tokens / "test.npy", test)
     sizes = [("talk", 100, 10), ("talk", 40, 5), ("books", 160, 15)]
     files = [{"corpus": c, "name": "a.txt", "train": n, "test": m, "test_bytes": 4 * m} for c, n, m in sizes]
-    (tokens / "tokens.json").write_text(json.dumps(files))
+    known = {"corpora": ["talk", "books"], "held_out": 50, "vocab_size": 300, "files": files}
+    (tokens / "tokens.json").write_text(json.dumps(known))
     for name in module.SMALL:
         (tokens / name).write_text(name)
     module.main(module.PackConfig(tokens=str(tokens), packed=str(tmp_path / "all")))
     module.main(module.PackConfig(tokens=str(tmp_path / "again"), unpack=str(tmp_path / "all")))
     for name in ("train.npy", "test.npy", *module.SMALL):
         assert (tmp_path / "again" / name).read_bytes() == (tokens / name).read_bytes()
-    assert json.loads((tmp_path / "again" / "tokens.json").read_text()) == files
+    assert json.loads((tmp_path / "again" / "tokens.json").read_text()) == known
 
     module.pack(tokens, tmp_path / "some", (0.5, 0.25))
     module.unpack(tmp_path / "some", tmp_path / "part")
     kept = [*range(50), *range(100, 120), *range(140, 180)]
     assert np.load(tmp_path / "part" / "train.npy").tolist() == kept
     assert np.load(tmp_path / "part" / "test.npy").tolist() == test.tolist()
-    assert [file["train"] for file in module.read_sizes(tmp_path / "part")] == [50, 20, 40]
+    assert [file["train"] for file in module.read_sizes(tmp_path / "part")["files"]] == [50, 20, 40]
     with pytest.raises(ValueError, match="one for each of talk, books"):
         module.pack(tokens, tmp_path / "no", (0.5, 0.5, 0.5))
     monkeypatch.setattr(module, "MOST", 100)
