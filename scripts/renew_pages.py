@@ -71,8 +71,10 @@ def main(config: RenewConfig) -> None:
         # a command that Ctrl-C has reached may be writing still
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
             page_runner.copy_tree(Path(directory))
+            pictures = read_pictures(Path(directory))
             if not renew(page.path, Path(directory)):
                 failed.append(page.name)
+            take_over(read_pictures(Path(directory)), pictures)
     if failed:
         raise NotRenewedError(f"not all is renewed: {', '.join(failed)}")
 
@@ -94,7 +96,6 @@ def renew(path: Path, directory: Path, seed: str = "0") -> bool:
     if after != before:
         write_atomically(path, after)
     say(f"{page.name}: {'as it was' if after == before else 'written'}")
-    renew_pictures(directory / PICTURES)
     for line, what in found.complaints:
         grown = sum(len(new) - block.text.count("\n") for block, new in found.edits if block.line < line)
         say(f"{page.name}:{line + grown}: {what}")
@@ -103,13 +104,16 @@ def renew(path: Path, directory: Path, seed: str = "0") -> bool:
     return not found.complaints
 
 
-def renew_pictures(drawn: Path) -> None:
-    """Take over the pictures that the page's commands have drawn."""
-    for picture in sorted(drawn.glob("*.svg")):
-        ours = ROOT / PICTURES / picture.name
-        if not ours.is_file() or ours.read_bytes() != picture.read_bytes():
-            write_atomically(ours, picture.read_text(encoding="utf-8"))
-            say(f"{PICTURES / picture.name}: written")
+def read_pictures(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted((directory / PICTURES).glob("*.svg"))}
+
+
+def take_over(drawn: dict[str, str], before: dict[str, str]) -> None:
+    """Write the pictures that the page's commands have drawn anew."""
+    for name, picture in drawn.items():
+        if picture != before.get(name):
+            write_atomically(ROOT / PICTURES / name, picture)
+            say(f"{PICTURES / name}: written")
 
 
 def run_blocks(page: Page, directory: Path, seed: str, found: Renewal) -> dict[str, str]:
