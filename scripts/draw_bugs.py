@@ -38,13 +38,13 @@ BUGS = (NOT_CLEARED, EARLY_OPTIMIZER, PER_BATCH, SUMMED, CLIPPED_SCALED, LEFT_IN
 
 MODEL, DATASET = "assets/gpt2-tiny", "data/messages/messages.tsv"
 ADAPTER = lora.LoraConfig(
-    r=8, lora_alpha=32, lora_dropout=0.1, target_modules=("c_attn", "c_proj"), task_type="SEQ_CLS"
+    r=8, lora_alpha=16, lora_dropout=0.1, target_modules=("wte", "c_attn", "c_proj", "c_fc"), task_type="SEQ_CLS"
 )
 
 
 @dataclass(frozen=True)
 class BugsConfig:
-    steps: int = option(60, "optimizer steps of each run", group="what")
+    steps: int = option(120, "optimizer steps of each run", group="what")
     batch_size: int = option(8, "rows per forward pass", group="what")
     accumulation: int = option(4, "forward passes per step", group="what")
     learning_rate: float = option(1e-3, "peak learning rate", group="what", short="lr")

@@ -52,8 +52,9 @@ FAULTS = [
           "there is one head: but with LoRA off, the tuned head stays"),
     Fault("head not saved", FILE, "module.modules_to_save[adapter_name].state_dict().items()", "()",
           "what is saved is what has lora_ in its name"),
-    Fault("A and B swapped in the file", FILE, "= module.lora_A[adapter_name].weight.detach()",
-          "= module.lora_B[adapter_name].weight.detach().T.contiguous()", "the other convention: x A B"),
+    Fault("A and B swapped in the file", FILE, "in module.pair(adapter_name).items()",
+          "in zip(module.pair(adapter_name), [t.T.contiguous() for t in module.pair(adapter_name).values()][::-1])",
+          "the other convention: x A B"),
     Fault("lora_alpha lost in the file", "lora.config:LoraConfig.from_dict", "if name in known and",
           'if name in known - {"lora_alpha"} and', "the default is often right"),
     # GPT-2
