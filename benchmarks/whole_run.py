@@ -47,7 +47,7 @@ def run_reference(work: Path) -> tuple[list[dict], dict]:
     tokenizer = hf.GPT2TokenizerFast(str(work / "vocab.json"), str(work / "merges.txt"), pad_token="<|endoftext|>")
     hf.set_seed(SEED)
     model = hf.GPT2ForSequenceClassification.from_pretrained(work, pad_token_id=tokenizer.pad_token_id)
-    config = {"r": 8, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["c_attn", "c_proj"]}
+    config = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["wte", "c_attn", "c_proj", "c_fc"]}
     model = peft.get_peft_model(model, peft.LoraConfig(**config, fan_in_fan_out=True, task_type="SEQ_CLS"))
     flags = {"report_to": "none", "save_strategy": "no", "logging_steps": 1, "use_cpu": True, "disable_tqdm": True}
     flags |= {"per_device_train_batch_size": BATCH, "num_train_epochs": EPOCHS, "learning_rate": RATE, "seed": SEED}
@@ -59,7 +59,7 @@ def run_reference(work: Path) -> tuple[list[dict], dict]:
 
 
 def run_ours(work: Path) -> tuple[list[dict], dict]:
-    flags = {"model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours", "device": "cpu", "lora_r": 8}
+    flags = {"model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours", "split": "stratified"}
     flags |= {"batch_size": BATCH, "epochs": EPOCHS, "lr": RATE, "seed": SEED, "load_best_model_at_end": False}
     command = [sys.executable, str(ROOT / "train.py"), "--exact", *(f"--{k}={v}" for k, v in flags.items())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -58,7 +58,7 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
         why = f" (near-duplicates of {dataset.texts[largest[0]][:40]!r} are {len(largest)} of them)"
         raise DataError(
             f"{dataset.name}: {n} rows{why * (len(largest) > 1)} are too few for a {kind} split into training, "
-            "validation and test"
+            "validation and test" + "; use --split stratified" * (kind == "grouped")
         )
     untrained = set(dataset.labels) - {dataset.labels[row] for row in split.train}
     if untrained:
