@@ -54,7 +54,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
         print(MEANING)
     # 2. What to learn from.
     tokenizer = gpt2.Tokenizer.from_pretrained(directory)
-    source = data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
+    source = source_of(config)
     dataset = data.load_texts(source, data.TextRule(config.strip))
     how = {"kind": config.split, "test_size": config.test_size, "val_size": config.val_size, "seed": config.split_seed}
     max_length = min(config.max_length or shape.n_positions, shape.n_positions)
@@ -230,6 +230,11 @@ def locate(name: str) -> str:
     """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
     ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
     return str(ours) if not Path(name).exists() and (ours.is_file() or (ours / "config.json").is_file()) else name
+
+
+def source_of(config: TrainConfig) -> data.Source:
+    """Where the rows of --dataset come from."""
+    return data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
 
 
 def read_settings(argv: list[str]) -> TrainConfig:

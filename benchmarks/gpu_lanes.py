@@ -27,6 +27,7 @@ import gpt2
 from benchmarks.lane import Lane
 from benchmarks.own_lanes import OwnLane, PeftLayersLane, PlainLane
 from benchmarks.plan import LORA, WEIGHT_DECAY, Plan
+from benchmarks.trainer_lane import RecordingTrainer
 from benchmarks.workload import BUNDLED, ROOT, SPLIT
 from training.device import choose_place
 from training.files import atomic_directory
@@ -176,7 +177,7 @@ class HeldTrainerLane(Lane):
         return {"seconds": self.clock() - began, "predictions": output.predictions.argmax(-1).tolist()}
 
 
-class ScheduledTrainer(hf.Trainer):
+class ScheduledTrainer(RecordingTrainer):
     schedule: list[Rows]
 
     def get_train_dataloader(self) -> DataLoader:
@@ -184,10 +185,6 @@ class ScheduledTrainer(hf.Trainer):
         given = {"batch_sampler": batches, "collate_fn": self.data_collator}
         loader = DataLoader(self.train_dataset, **given, pin_memory=not self.args.use_cpu)
         return self.accelerator.prepare(loader)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        self.loss = super().training_step(*args, **kwargs)
-        return self.loss
 
 
 class GivenBatches(BatchSampler):

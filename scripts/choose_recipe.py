@@ -31,10 +31,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "c_attn, c_proj": {"target_modules": ("c_attn", "c_proj")},
     "c_attn, c_proj, c_fc": {"target_modules": ("c_attn", "c_proj", "c_fc")},
     "all, wte too": {"target_modules": ("wte", "c_attn", "c_proj", "c_fc")},
-    "rank 4": {"lora_r": 4, "lora_alpha": 16.0},  # alpha grows with the rank: the update's scale stays
-    "rank 8": {"lora_r": 8, "lora_alpha": 32.0},
-    "rank 16": {"lora_r": 16, "lora_alpha": 64.0},
-    "rank 32": {"lora_r": 32, "lora_alpha": 128.0},
+    "rank 4": {"lora_r": 4, "lora_alpha": 8.0},  # alpha grows with the rank: the update's scale stays
+    "rank 8": {"lora_r": 8, "lora_alpha": 16.0},
+    "rank 16": {"lora_r": 16, "lora_alpha": 32.0},
+    "rank 32": {"lora_r": 32, "lora_alpha": 64.0},
     "no LoRA dropout": {"lora_dropout": 0.0},
     "LoRA dropout 0.3": {"lora_dropout": 0.3},
     "2 epochs": {"num_train_epochs": 2},

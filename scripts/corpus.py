@@ -5,6 +5,7 @@ n-th document of each file is held out, whole, so that no document is on both si
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,10 @@ class HeldOut:
     corpus: str
     tokens: Tensor  # (N,) int64
     n_bytes: int
+
+    def bits_per_byte(self, nats: float) -> float:
+        """What a byte costs, in bits, where a token costs `nats`."""
+        return nats / math.log(2) * len(self.tokens) / self.n_bytes
 
 
 def held_out_parts(work: Path) -> list[HeldOut]:

@@ -220,7 +220,7 @@ def learning_rate_at(step: int, config: PretrainConfig) -> float:
 def save(work: Path, step: int, curve: list[dict], optimizers, parameters, config: PretrainConfig, place: Place):
     tensors = {name: ckpt.optimizer_tensors(optimizer, parameters) for name, optimizer in optimizers.items()}
     tensors |= {"trainable": parameters, "rng": ckpt.random_state(place.device)}
-    state = {"config": json.loads(json.dumps(dataclasses.asdict(config))), "curve": curve}
+    state = {"config": dataclasses.asdict(config), "curve": curve}
     ckpt.save_checkpoint(work / "checkpoints", step, tensors, state)
     ckpt.prune_checkpoints(work / "checkpoints", 2, None)
 
@@ -245,8 +245,7 @@ def resume(work: Path, optimizers, parameters, config: PretrainConfig, place: Pl
 
 def bits_per_byte(model: GPT2LMHeadModel, part: HeldOut, place: Place, windows: int | None = None) -> float:
     """The model's loss on held-out text: what a byte costs, in bits, over `windows` windows (None: all)."""
-    nats = evaluate(model, part.tokens, place, windows)
-    return nats / math.log(2) * len(part.tokens) / part.n_bytes
+    return part.bits_per_byte(evaluate(model, part.tokens, place, windows))
 
 
 @torch.no_grad()

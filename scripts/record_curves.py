@@ -29,7 +29,7 @@ from training.errors import run_door  # noqa: E402
 from training.evaluation import evaluate  # noqa: E402
 from training.files import write_atomically  # noqa: E402
 from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate  # noqa: E402
-from training.settings import check_range, option, parse, read_preset  # noqa: E402
+from training.settings import check_range, option, parse  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ CURVES = {
 
 
 def main(config: RecordConfig) -> None:
-    settings = train.TrainConfig(**read_preset(train.TrainConfig, "tiny", ROOT / "presets"))
+    settings = train.recipe("tiny")
     directory, task = gpt2.resolve_model(train.locate(config.model)), task_of(config.model, config.dataset)
     curves = {}
     for letter, bug in CURVES.items():
@@ -81,7 +81,7 @@ def main(config: RecordConfig) -> None:
 
 
 def task_of(model: str, dataset: str) -> data.Task:
-    """A file of messages, divided as `python train.py` divides them."""
+    """A file of messages, divided by the defaults of train.TrainConfig: each part has its share of both labels."""
     usual, directory = train.TrainConfig(), gpt2.resolve_model(train.locate(model))
     tokenizer = gpt2.Tokenizer.from_pretrained(directory)
     texts = data.load_texts(data.Source(train.locate(dataset)), data.TextRule())

@@ -67,10 +67,11 @@ def main(config: SweepConfig) -> None:
         runs: dict[str, list[dict[str, Any]]] = {}  # per line of the tables, the results of its runs
         for arm in config.arms:
             rates[arm], runs[arm] = run_arm(arm, here, config, rates.get(arm))
-        lines += table(f"split {split}", runs | others(runs[config.arms[0]][0], linear_svm(here)), rates)
+        svm = linear_svm(here)
+        lines += table(f"split {split}", runs | others(runs[config.arms[0]][0], svm), rates)
         if base.also_test:
             also = {name: [result["also_test"] for result in results] for name, results in runs.items()}
-            known = others(also[config.arms[0]][0], linear_svm(here, base.also_test))
+            known = others(also[config.arms[0]][0], svm["also_test"])
             lines += table(f"{base.also_test}, the same runs", also | known, rates)
     text = "\n".join(lines)
     print(text)
@@ -121,8 +122,7 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
     matters = [f.name for f in dataclasses.fields(config) if f.metadata["group"] not in ("files", "machine")]
     other = [name for name in matters if getattr(config, name) != getattr(kept, name)]
     record = TaskRecord.load(infer.product_directory(directory))
-    names = config.model, config.dataset, config.text_column, config.label_column, config.encoding, config.strip
-    base, rows = fingerprints(*names)
+    base, rows = fingerprints(config.model, train.source_of(config), config.strip)
     other += ["base"] * (record.base["fingerprint"] != base)
     other += ["set of rows"] * (record.dataset["fingerprint"] != rows)
     if other:
@@ -131,11 +131,10 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
 
 
 @functools.cache
-def fingerprints(model: str, dataset: str, text: str | None, label: str | None, encoding: str, strip: bool):
+def fingerprints(model: str, source: data.Source, strip: bool) -> tuple[str, str]:
     """Of a base's tensors and of a data set's rows, as task.json has them: names stay when what they name changes."""
-    texts = data.load_texts(data.Source(train.locate(dataset), text, label, encoding), data.TextRule(strip))
-    labels = texts.id2label
-    base = gpt2.GPT2ForSequenceClassification.from_pretrained(train.locate(model), id2label=labels)
+    texts = data.load_texts(source, data.TextRule(strip))
+    base = gpt2.GPT2ForSequenceClassification.from_pretrained(train.locate(model), id2label=texts.id2label)
     return gpt2.fingerprint(base.state_dict()), texts.fingerprint()
 
 
@@ -159,10 +158,10 @@ def random_base(model: str, output_dir: Path) -> Path:
     return directory
 
 
-def linear_svm(config: train.TrainConfig, also_test: str | None = None) -> dict[str, Any]:
+def linear_svm(config: train.TrainConfig) -> dict[str, Any]:
     """TF-IDF of words, word pairs and 2 to 5 characters into a linear SVM, trained on all rows that do not test.
 
-    Its scores on the test rows, or on those of the file `also_test`, as {"after": scores}.
+    Its scores in the form of a run's results: "after", and "also_test" where the config names such a file.
     """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -170,21 +169,26 @@ def linear_svm(config: train.TrainConfig, also_test: str | None = None) -> dict[
         from sklearn.svm import LinearSVC
     except ImportError:
         raise UsageError("the SVM needs scikit-learn: pip install -r requirements-extras.txt") from None
-    source = data.Source(train.locate(config.dataset), config.text_column, config.label_column, config.encoding)
-    rule = data.TextRule(config.strip)
+    source, rule = train.source_of(config), data.TextRule(config.strip)
     dataset = data.load_texts(source, rule)
     split = data.split_rows(dataset, config.split, config.test_size, config.val_size, config.split_seed)
-    rows, asked, tested = split.train + split.val, dataset, split.test
-    if also_test:
-        asked = data.load_texts(dataclasses.replace(source, name=train.locate(also_test)), rule, dataset.label_names)
-        tested = list(range(len(asked.texts)))
+    rows = split.train + split.val
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     svm = make_pipeline(make_union(words, characters), LinearSVC())
     svm.fit([dataset.texts[i] for i in rows], [dataset.labels[i] for i in rows])
-    said = torch.from_numpy(svm.predict([asked.texts[i] for i in tested]))
-    certain = torch.nn.functional.one_hot(said, len(dataset.label_names)).clamp_min(1e-12).log()
-    return {"after": classification_metrics(certain, torch.tensor([asked.labels[i] for i in tested]))}
+
+    def scores(texts: list[str], labels: list[int]) -> dict[str, Any]:
+        said = torch.from_numpy(svm.predict(texts))
+        certain = torch.nn.functional.one_hot(said, len(dataset.label_names)).clamp_min(1e-12).log()
+        return {"after": classification_metrics(certain, torch.tensor(labels))}
+
+    results = scores([dataset.texts[i] for i in split.test], [dataset.labels[i] for i in split.test])
+    if config.also_test:
+        other = dataclasses.replace(source, name=train.locate(config.also_test))
+        asked = data.load_texts(other, rule, dataset.label_names)
+        results["also_test"] = scores(asked.texts, asked.labels)
+    return results
 
 
 def table(title: str, runs: dict[str, list[dict[str, Any]]], rates: dict[str, float]) -> list[str]:

@@ -8,7 +8,6 @@ bigram model sees one token back, in the first model's tokens, and has counted a
 """
 
 import gzip
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ def main(config: WeighConfig) -> None:
         rows[name] = {part.corpus: bits_per_byte(model, part, place, config.windows) for part in parts}
         if len(rows) == 1:
             counted, words = encode_documents(tokenizer, train, "training"), tokenizer.vocab_size
-            bigram = {p.corpus: bigram_loss(counted, p.tokens.numpy(), words) * tokens_per_byte(p) for p in parts}
+            bigram = {p.corpus: p.bits_per_byte(bigram_loss(counted, p.tokens.numpy(), words)) for p in parts}
     rows["bigram"] = bigram
     texts = {name: "\n".join(documents).encode() for name, documents in test.items()}
     rows["gzip -9"] = {name: 8 * len(gzip.compress(text, 9)) / len(text) for name, text in texts.items()}
@@ -71,11 +70,6 @@ def main(config: WeighConfig) -> None:
 def held_out_part(name: str, documents: list[str], tokenizer: Tokenizer) -> HeldOut:
     ids = encode_documents(tokenizer, documents, f"{name}, held out")
     return HeldOut(name, torch.from_numpy(ids.astype(np.int64)), sum(len(d.encode()) for d in documents))
-
-
-def tokens_per_byte(part: HeldOut) -> float:
-    """Turns nats a token into bits a byte."""
-    return len(part.tokens) / math.log(2) / part.n_bytes
 
 
 def bigram_loss(train: np.ndarray, test: np.ndarray, vocab_size: int) -> float:
