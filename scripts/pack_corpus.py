@@ -1,7 +1,8 @@
 """Pack the tokens that pretrain_base.py has made of its texts, to carry them to another machine; and unpack them.
 
     python scripts/pack_corpus.py --tokens work/base                       into work/tokens
-    python scripts/pack_corpus.py --tokens work/base --keep 0.7 0.3        of each corpus, in tokens.json's order
+    python scripts/pack_corpus.py --tokens work/base --keep 1 0.3 --most 4000000
+                                                 of each corpus, in tokens.json's order, and of any one file
     python scripts/pack_corpus.py --unpack work/tokens --tokens work/base
 
 The folder holds the .npy files xz-compressed and the small files as they are. It stands below work/, which git ignores.
@@ -23,7 +24,7 @@ from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory, write_atomically  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
-MOST = 45 * 2**20  # bytes of the folder
+MOST = 48 * 2**20  # bytes of the folder
 SMALL = ("vocab.json", "merges.txt")
 PARTS = ("train", "test")  # .npy
 # Ids are two bytes: xz is told to look for what repeats at even places.
@@ -35,6 +36,7 @@ class PackConfig:
     tokens: str = option("work/base", "folder with train.npy, test.npy, tokens.json and the tokenizer", group="what")
     packed: str = option("work/tokens", "the folder to write", group="what")
     keep: tuple[float, ...] = option((1.0,), "share of the training tokens: one, or one a corpus", group="what")
+    most: int = option(2**40, "training tokens of any one file", group="what")
     unpack: str | None = option(None, "a packed folder to unpack into --tokens instead", group="what")
 
 
@@ -43,12 +45,12 @@ def main(config: PackConfig) -> None:
         unpack(Path(config.unpack), Path(config.tokens))
         print(f"unpacked into {config.tokens}")
         return
-    size, kept = pack(Path(config.tokens), Path(config.packed), config.keep)
+    size, kept = pack(Path(config.tokens), Path(config.packed), config.keep, config.most)
     print(f"{kept:,} training tokens, {size / 2**20:.1f} MiB in {config.packed}")
 
 
-def pack(tokens: Path, packed: Path, keep: tuple[float, ...] = (1.0,)) -> tuple[int, int]:
-    """(bytes of the folder, training tokens in it); raises UsageError where it would be larger than 45 MiB.
+def pack(tokens: Path, packed: Path, keep: tuple[float, ...] = (1.0,), most: int = 2**40) -> tuple[int, int]:
+    """(bytes of the folder, training tokens in it); raises UsageError where it would be larger than 48 MiB.
 
     Of each file's training tokens the first part is kept; the held-out tokens all are, so that losses stay comparable.
     """
@@ -62,7 +64,7 @@ def pack(tokens: Path, packed: Path, keep: tuple[float, ...] = (1.0,)) -> tuple[
         row, pieces = np.load(tokens / "train.npy"), []
         ends = np.cumsum([file["train"] for file in files])
         for file, end in zip(files, ends):
-            start, file["train"] = end - file["train"], int(file["train"] * shares[file["corpus"]])
+            start, file["train"] = end - file["train"], min(int(file["train"] * shares[file["corpus"]]), most)
             pieces.append(row[start : start + file["train"]])
         for part, values in (("train", np.concatenate(pieces)), ("test", np.load(tokens / "test.npy"))):
             with lzma.open(directory / f"{part}.npy.xz", "wb", filters=FILTERS) as out:

@@ -41,6 +41,7 @@ LOOK = 50  # steps between two looks at the loss: each waits for a GPU
 class PretrainConfig:
     corpus: tuple[str, ...] = option((), "directories of .txt files to learn from", group="texts")
     shares: tuple[float, ...] = option((), "of each directory in the training rows; default: alike", group="texts")
+    root: float = option(0.5, "a file's part of its directory's rows is its size to this power", group="texts")
     output_dir: str = option("work/base", "where tokens, checkpoints and the finished model go", group="texts")
     held_out: int = option(50, "every n-th document of a file is kept for evaluation", group="texts")
     vocab_size: int = option(8192, "entries of the byte-level BPE", group="model")
@@ -83,7 +84,7 @@ def main(config: PretrainConfig) -> None:
     tokenizer = prepare_tokens(config.corpus, config.held_out, config.vocab_size, work)
     names = [Path(directory).resolve().name for directory in config.corpus]
     shares = dict(zip(names, config.shares or [1.0] * len(names)))
-    texts, held_out = Mixture(work, shares, place.device, config.seed), held_out_parts(work)
+    texts, held_out = Mixture(work, shares, place.device, config.seed, config.root), held_out_parts(work)
     # 2. A fresh GPT-2.
     model = build_model(config, tokenizer).to(place.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")

@@ -160,6 +160,8 @@ def test_packed_tokens_unpack_to_what_they_were_or_to_the_first_part_of_each_fil
     assert np.load(tmp_path / "part" / "train.npy").tolist() == kept
     assert np.load(tmp_path / "part" / "test.npy").tolist() == test.tolist()
     assert [file["train"] for file in module.read_sizes(tmp_path / "part")["files"]] == [50, 20, 40]
+    module.pack(tokens, tmp_path / "even", (1.0, 0.25), most=60)
+    assert [file["train"] for file in module.read_sizes(tmp_path / "even")["files"]] == [60, 40, 40]
     with pytest.raises(ValueError, match="one for each of talk, books"):
         module.pack(tokens, tmp_path / "no", (0.5, 0.5, 0.5))
     monkeypatch.setattr(module, "MOST", 100)

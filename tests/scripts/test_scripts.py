@@ -124,6 +124,17 @@ def test_rows_are_drawn_by_shares_and_held_out_documents_are_never_among_them(co
     assert "Chapter 4" in parts[corpus.name] and "Chapter" not in parts[talk.name]
 
 
+def test_a_root_of_1_draws_each_file_by_its_size_and_a_half_raises_the_small_ones(tmp_path):
+    files = [{"corpus": "talk", "train": 9_000}, {"corpus": "talk", "train": 1_000}]
+    (tmp_path / "tokens.json").write_text(json.dumps({"files": files}))
+    np.save(tmp_path / "train.npy", np.repeat(np.array([0, 1], dtype=np.uint16), [9_000, 1_000]))
+    drawn = {}
+    for root in (0.5, 1.0):
+        texts = script("corpus").Mixture(tmp_path, {"talk": 1.0}, torch.device("cpu"), seed=0, root=root)
+        drawn[root] = texts.batch(0, 2_000, 10).float().mean().item()
+    assert abs(drawn[0.5] - 1 / 4) < 0.03 and abs(drawn[1.0] - 1 / 10) < 0.03
+
+
 def test_muons_update_turns_a_gradient_into_one_without_favourites():
     matrix = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -2, 8)
     for each in (matrix, matrix.mT):
