@@ -58,7 +58,7 @@ class GroupedAttention:
                 q = qkv[last, : H * E].view(R * H, 1, E)
                 bias = bias[self.rows.positions[last]].repeat_interleave(H, dim=0).unsqueeze(1)
                 first += R
-            outputs.append(_attend(q, k, v, bias, dropout).view(-1, E))
+            outputs.append(_attend(q, k, v, bias, dropout).reshape(-1, E))  # on a GPU it need not lie in this order
         out = torch.cat(outputs)
         return out.view(-1, H * E) if pooled else _Unfill.apply(out, self.home.view(-1)).view(N, H * E)
 

@@ -36,12 +36,21 @@ ON_A_GPU: dict[str, Any] = {"batch_size": (128,), "eval_steps": 4000, "warmup_st
 ON_A_GPU |= {"root": 0.75, "learning_rate": 3e-3}
 ON_A_CPU: dict[str, Any] = {"batch_size": (2, 4), "eval_steps": 200, "vocab_size": 300, "warmup_steps": 2}
 ON_A_CPU |= {"held_out": 10, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32}
+# What has learned before has no peak to hold: more rows a step, half the rate, falling all along.
+GOING_ON: dict[str, Any] = {
+    "batch_size": (256,),
+    "eval_steps": 3000,
+    "learning_rate": 1.5e-3,
+    "cooldown": 1.0,
+    "seed": 1,
+}
 LAST = 8.0  # seconds kept for coming to an end
 TINY = 12.0  # seconds
 
 
 @dataclass(frozen=True)
 class GpuPretrainConfig(StageConfig):
+    start: str | None = option(None, "a model to go on from, at half the rate", group="stage")
     packed: str = option("work/tokens", "what pack_corpus.py wrote; with --tiny made from the messages", group="stage")
 
 
@@ -61,7 +70,7 @@ def run(config: GpuPretrainConfig) -> None:
     main(PretrainConfig(
         corpus=tuple(corpora), shares=tuple(SHARES.get(name, 1.0) for name in corpora), output_dir=str(work),
         device=config.device, compile=compiles, minutes=seconds / 60,
-        **(ON_A_CPU if config.tiny else ON_A_GPU),
+        start=config.start, **((ON_A_CPU if config.tiny else ON_A_GPU) | (GOING_ON if config.start else {})),
     ))  # fmt: skip
     record = json.loads((work / "model" / "pretraining.json").read_text(encoding="utf-8"))
     last = record["curve"][-1]

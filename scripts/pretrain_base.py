@@ -32,8 +32,8 @@ from training.files import atomic_directory  # noqa: E402
 from training.optimization import clip_gradients, set_learning_rate  # noqa: E402
 from training.settings import check_range, option, parse  # noqa: E402
 
-WARM_UP, TRIED = 5, 20  # steps that --minutes measures by; the first compile
-TRAINED = 0.94  # of the time that is left then; the rest is for evaluating and saving
+WARM_UP, TRIED, AT_LEAST = 5, 20, 3.0  # steps that --minutes measures by, and seconds; the first compile
+TRAINED = 0.85  # of the time that is left then: the rest is for evaluating and saving, and long runs are slower
 LOOK = 50  # steps between two looks at the loss: each waits for a GPU
 
 
@@ -44,6 +44,7 @@ class PretrainConfig:
     root: float = option(0.5, "a file's part of its directory's rows is its size to this power", group="texts")
     output_dir: str = option("work/base", "where tokens, checkpoints and the finished model go", group="texts")
     held_out: int = option(50, "every n-th document of a file is kept for evaluation", group="texts")
+    start: str | None = option(None, "go on from this model: its weights and shape", group="model")
     vocab_size: int = option(8192, "entries of the byte-level BPE", group="model")
     n_embd: int = option(256, "width", group="model")
     n_layer: int = option(4, "blocks", group="model")
@@ -85,7 +86,7 @@ def main(config: PretrainConfig) -> None:
     names = [Path(directory).resolve().name for directory in config.corpus]
     shares = dict(zip(names, config.shares or [1.0] * len(names)))
     texts, held_out = Mixture(work, shares, place.device, config.seed, config.root), held_out_parts(work)
-    # 2. A fresh GPT-2.
+    # 2. A fresh GPT-2, or one that has learned before.
     model = build_model(config, tokenizer).to(place.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     run = torch.compile(model, dynamic=False) if config.compile else model
@@ -104,18 +105,25 @@ def main(config: PretrainConfig) -> None:
         tokenizer.save_pretrained(directory)
         record = {"config": dataclasses.asdict(config), "device": place.device.type, "precision": place.precision}
         record |= {"tokens_seen": seen, "curve": curve}
+        if config.start:
+            record["before"] = json.loads((Path(config.start) / "pretraining.json").read_text(encoding="utf-8"))
         (directory / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {work / 'model'}")
 
 
 def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel:
-    """Without dropout: each token is seen about once, there is nothing to overfit."""
+    """Without dropout: there is far more to learn than so small a model holds. UsageError for another tokenizer."""
     torch.manual_seed(config.seed)
+    none = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
+    if config.start:
+        entries = [(Path(directory) / "vocab.json").read_bytes() for directory in (config.start, config.output_dir)]
+        if entries[0] != entries[1]:
+            raise UsageError(f"--start {config.start}: its tokenizer is not that of the tokens in {config.output_dir}")
+        return GPT2LMHeadModel.from_pretrained(config.start, **none)
     eos = tokenizer.eos_token_id
     shape = GPT2Config(
         vocab_size=tokenizer.vocab_size, n_positions=config.n_positions, n_embd=config.n_embd, n_layer=config.n_layer,
-        n_head=config.n_head, bos_token_id=eos, eos_token_id=eos, pad_token_id=eos,
-        embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0,
+        n_head=config.n_head, bos_token_id=eos, eos_token_id=eos, pad_token_id=eos, **none,
     )  # fmt: skip
     return GPT2LMHeadModel(shape)
 
@@ -150,12 +158,15 @@ def steps_that_fit(model, run, config: PretrainConfig, place: Place, texts: Mixt
         return int(ckpt.find_checkpoint(work)[2]["config"]["max_steps"])
     optimizers, seconds = build_optimizers(model, config, place), []
     for rows in config.batch_size:
-        for times in (WARM_UP, TRIED):
-            first = time.perf_counter()
-            for step in range(times):
-                loss = train_step(model, run, optimizers, texts.batch(step, rows, config.n_positions), place, 0.0)
-            loss.item()  # waits for a GPU
-        seconds.append((time.perf_counter() - first) / TRIED)
+        first, done, passed = 0.0, -WARM_UP, 0.0
+        while done < TRIED or passed < AT_LEAST:
+            loss = train_step(model, run, optimizers, texts.batch(done + WARM_UP, rows, config.n_positions), place, 0.0)
+            done += 1
+            if done % TRIED == 0:
+                loss.item()  # waits for a GPU
+                first = first or time.perf_counter()
+                passed = time.perf_counter() - first
+        seconds.append(passed / done)
     left = 60 * config.minutes - (time.perf_counter() - began)
     steps = int(TRAINED * left * len(seconds) / sum(seconds))
     if steps < 1:
