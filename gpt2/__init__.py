@@ -1,6 +1,6 @@
 """The frozen model: a plain GPT-2 that computes what transformers' GPT-2 computes. Start with `model.py`."""
 
-from gpt2.checkpoint import fingerprint, read_config
+from gpt2.checkpoint import fingerprint, has_head, read_config
 from gpt2.config import CheckpointError, GPT2Config
 from gpt2.fast import hold_frozen, use_fast, use_plain
 from gpt2.hub import resolve_model
@@ -15,6 +15,7 @@ __all__ = [
     "GPT2Model",
     "Tokenizer",
     "fingerprint",
+    "has_head",
     "hold_frozen",
     "read_config",
     "resolve_model",

@@ -97,6 +97,15 @@ def read_config(directory: Path) -> GPT2Config:
     return GPT2Config.from_dict(values)
 
 
+def has_head(directory: Path) -> bool:
+    """Whether a model directory holds a classifier's head; `from_pretrained` draws one where it does not."""
+    try:
+        with safe_open(str(directory / "model.safetensors"), framework="pt") as file:
+            return "score.weight" in file.keys()  # noqa: SIM118 - a safetensors handle is no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{directory}: model.safetensors cannot be read ({error})") from error
+
+
 def _read_tensors(path: Path, wanted: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of `path` under the names of `wanted`, checked against its shapes before they are read."""
     if not path.is_file():

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 import data
+from tasks.classification import Classification
+from tasks.language import Language
+from tasks.record import KINDS
 from training.device import DEVICES, PRECISIONS
+from training.errors import UsageError
 from training.exact import check_exact
 from training.optimization import SCHEDULES
 from training.settings import check_range, option
 
 STRATEGIES = ("no", "epoch", "steps")
-BEST = ("loss", "accuracy", "f1", "mcc")
+TASKS = {"classification": Classification, "language": Language}
+BEST = {kind: [m.name for m in task.metrics if m.higher_is_better is not None] for kind, task in TASKS.items()}
+ANY = tuple(dict.fromkeys(sum(BEST.values(), [])))
 
 
 # fmt: off
@@ -18,10 +24,12 @@ class TrainConfig:
     """The settings of a run; `train.py --help` prints them, a preset or config.toml holds them as TOML."""
 
     preset: str = option("tiny", "recipe in presets/, or a .toml file; flags override it", group="what")
+    task: str = option("classification", "language: learn to write like the texts", group="what", choices=KINDS)
     model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what")
-    dataset: str = option("data/messages/messages.tsv", "file (.tsv .csv .jsonl) or hub id", group="what")
+    dataset: str = option("data/messages/messages.tsv", "file, hub id or directory of .txt", group="what")
     text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="what")
     label_column: str | None = option(None, "if it is not called label, class, ...", group="what")
+    only_label: str | None = option(None, "language: only the texts that have this label", group="what")
     encoding: str = option("utf-8", "of a data file", group="what")
     strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
     split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what", choices=data.SPLITS)
@@ -49,8 +57,9 @@ class TrainConfig:
     eval_steps: int = option(50, "with --eval_strategy steps", group="evaluation")
     per_device_eval_batch_size: int = option(64, "rows per forward pass", group="evaluation")
     load_best_model_at_end: bool = option(True, "end with the best checkpoint", group="evaluation")
-    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=BEST)
-    also_test: str | None = option(None, "a labelled file, of the same columns, that only tests", group="evaluation")
+    metric_for_best_model: str = option("loss", "which is best", group="evaluation", choices=ANY)
+    also_test: str | None = option(None, "a file, of the same columns, that only tests", group="evaluation")
+    sample_prompt: str = option("", "language: what each evaluation's sample goes on from", group="evaluation")
     output_dir: str | None = option(None, "default: runs/PRESET, or the next free name", group="files")
     overwrite: bool = option(False, "replace the run in --output_dir", group="files")
     resume_from_checkpoint: str | None = option(None, "a run, or one of its checkpoints", group="files")
@@ -69,6 +78,13 @@ class TrainConfig:
                       "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
         check_range(self, at_least_1, 1)
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
+        if self.metric_for_best_model not in BEST[self.task]:
+            known = ", ".join(BEST[self.task])
+            raise UsageError(f"--metric_for_best_model {self.metric_for_best_model}: --task {self.task} has {known}")
+        if self.task == "language" and self.train == "head":
+            raise UsageError("--train head: a writer has no head of its own; take lora or full")
+        if self.task == "classification" and self.only_label is not None:
+            raise UsageError("--only_label: a classifier needs all labels; it is for --task language")
         if self.exact:
             check_exact(self.precision, fast=self.fast, device=self.device)
 # fmt: on

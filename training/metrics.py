@@ -1,11 +1,33 @@
 """How good a classifier is, in numbers that a skewed class mix cannot flatter."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a task reports: one entry here, and progress, tables, card and choice all show it alike."""
+
+    name: str  # in results.json
+    head: str  # over its column
+    text: Callable[[Any], str]
+    higher_is_better: bool | None = None  # None: nobody should choose a checkpoint by it
+    in_progress: bool = False  # shown at each evaluation of a run
+    in_card: bool = True
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def interval(limits: tuple[float, float]) -> str:
+    return f"{100 * limits[0]:.2f} to {100 * limits[1]:.2f} %"
 
 
 def classification_metrics(log_probabilities: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from tqdm import tqdm
 
+from training.metrics import Metric
+
 
 class Inputs(Protocol):
     input_ids: Tensor
@@ -52,11 +54,14 @@ class Progress:
             self.bar.set_postfix_str(text)
         self._reset()
 
-    def evaluated(self, step: int, scores: dict[str, Any]) -> None:
+    def evaluated(
+        self, step: int, scores: dict[str, Any], metrics: Sequence[Metric], samples: Sequence[str] = ()
+    ) -> None:
         """Show an evaluation; its time does not count as training time."""
-        self.say(
-            f"step {step}: held out loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.2%}, F1 {scores['f1']:.3f}"
-        )
+        shown = ", ".join(f"{m.head} {m.text(scores[m.name])}" for m in metrics if m.in_progress)
+        self.say(f"step {step}: held out {shown}")
+        for text in samples:
+            self.say(text)
         self._reset()
 
     def say(self, line: str) -> None:

@@ -1,15 +1,14 @@
 """What a run tells its user: a table on the screen and a model card beside the adapter."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
 from training.device import Place
-from training.metrics import predicts_one_label
+from training.metrics import Metric
 from training.state import RunState
 
-_COLUMNS = ("accuracy", "precision", "recall", "f1", "mcc", "false_positive_rate", "loss")
-_HEADS = ("accuracy", "precision", "recall", "F1", "MCC", "false pos.", "loss")
 _WHAT = {"lora": "LoRA", "head": "head only", "full": "full fine-tuning"}
 
 
@@ -20,6 +19,18 @@ class Rows(Protocol):
     seen: int
 
 
+class Reported(Protocol):
+    """What is told of a task."""
+
+    kind: str
+    metrics: Sequence[Metric]
+    label_names: list[str]
+
+    def details(self, scores: dict[str, Any]) -> str: ...
+
+    def warning(self, scores: dict[str, Any]) -> str: ...
+
+
 def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[int, int], rows: Rows) -> dict[str, Any]:
     """The facts of results.json beside the scores; `parameters` are (trainable, all)."""
     seconds = max(state.train_seconds, 1e-9)
@@ -28,31 +39,26 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
     facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
     facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
     facts["world_size"] = place.ranks.size
-    facts |= {name: getattr(config, name) for name in ("model", "dataset", "split", "train", "seed", "exact")}
+    facts |= {name: getattr(config, name) for name in ("task", "model", "dataset", "split", "train", "seed", "exact")}
     facts["rows"] = {part: len(getattr(rows.split, part)) for part in ("train", "val", "test")}
     return facts | {"test_rows_seen_in_train": rows.seen}
 
 
-def summary(results: dict[str, Any], label_names: list[str]) -> str:
+def summary(results: dict[str, Any], task: Reported) -> str:
     """Before, after and the baselines side by side on the test rows, and what to think of it."""
     parts = [
         f"{results['rows']['test']:,} test rows, best checkpoint: step {results['best_step']}",
-        *_tables(results, results["train"], label_names),
+        *_tables(results, results["train"], task),
     ]
     if other := results.get("also_test"):
         parts.append(_about(other))
-        parts += _tables(other, results["train"], label_names)
+        parts += _tables(other, results["train"], task)
     parts.append(
         f"{results['steps']} steps in {results['train_seconds']:.1f} s: "
         f"{results['samples_per_second']:,.0f} samples/s, {results['tokens_per_second']:,.0f} real tokens/s"
     )
-    label = predicts_one_label(results["after"])
-    if label is not None:
-        parts.append(
-            f"The model calls every test row '{label_names[label]}': it has learned the class mix and nothing else.\n"
-            "Try a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."
-        )
-    return "\n\n".join(["", *parts])
+    parts.append(task.warning(results["after"]))
+    return "\n\n".join(["", *filter(None, parts)])
 
 
 def _about(other: dict[str, Any]) -> str:
@@ -61,24 +67,25 @@ def _about(other: dict[str, Any]) -> str:
     return f"{other['dataset']}, {other['after']['rows']:,} rows that only test{seen}"
 
 
-def _tables(results: dict[str, Any], train: str, label_names: list[str]) -> list[str]:
+def _tables(results: dict[str, Any], train: str, task: Reported) -> list[str]:
     rows = {"before": results["before"], f"after ({_WHAT[train]})": results["after"], **results["baselines"]}
-    return [comparison_table(rows), confusion_table(results["after"], label_names)]
+    return [comparison_table(rows, task.metrics), task.details(results["after"])]
 
 
-def comparison_table(rows: dict[str, dict[str, Any]]) -> str:
-    """One line per classifier, the same scores in the same columns, aligned for a terminal."""
-    width = max(len(name) for name in rows) + 1
-    lines = [" " * width + "".join(f"{head:>11}" for head in _HEADS) + "   95 % interval of accuracy"]
-    for name, scores in rows.items():
-        low, high = scores["accuracy_interval"]
-        cells = "".join(_cell(column, scores[column]) for column in _COLUMNS)
-        lines.append(f"{name:<{width}}{cells}   {100 * low:.2f} to {100 * high:.2f} %")
-    return "\n".join(lines)
+def comparison_table(rows: dict[str, dict[str, Any]], metrics: Sequence[Metric]) -> str:
+    """One line per model, the same scores in the same columns, aligned for a terminal."""
+    first = max(len(name) for name in rows) + 1
+    cells = [["", *(metric.head for metric in metrics)]]
+    cells += [[name, *(_cell(metric, scores) for metric in metrics)] for name, scores in rows.items()]
+    widths = [max(11, 3 + max(map(len, column))) for column in list(zip(*cells))[1:]]
+    return "\n".join(
+        line[0].ljust(first) + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths)) for line in cells
+    )
 
 
-def _cell(column: str, value: float) -> str:
-    return f"{100 * value:>9.2f} %" if column in ("accuracy", "false_positive_rate") else f"{value:>11.3f}"
+def _cell(metric: Metric, scores: dict[str, Any]) -> str:
+    """Not every baseline has every score: gzip gives no probabilities of tokens."""
+    return metric.text(scores[metric.name]) if metric.name in scores else "-"
 
 
 def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
@@ -92,22 +99,22 @@ def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
     return "\n".join(lines)
 
 
-def model_card(results: dict[str, Any], label_names: list[str]) -> str:
+def model_card(results: dict[str, Any], task: Reported) -> str:
     """The README.md of an adapter: what it is, how it did, how to use it."""
-    table, matrix, rows = _card_table(results), confusion_table(results["after"], label_names), results["rows"]
+    rows = results["rows"]
     chosen = "validation part" if rows["val"] else "test part itself, so the test score is flattered"
     kind = "adapter" if results["train"] == "lora" else "model"
     peft = "`PeftModel.from_pretrained(base, DIRECTORY)` reads it.\n" if kind == "adapter" else ""
+    classifies = task.kind == "classification"
     second = ""
     if other := results.get("also_test"):
-        second = f"{_about(other)}:\n\n{_card_table(other)}\n\n"
-        second += f"```\n{confusion_table(other['after'], label_names)}\n```\n\n"
+        second = f"{_about(other)}:\n\n{_card_tables(other, task)}\n"
     return f"""---
 base_model: "{results["model"]}"
 library_name: {"peft" if kind == "adapter" else "transformers"}
-tags: [gpt2, text-classification]
+tags: [gpt2, {"text-classification" if classifies else "text-generation"}]
 ---
-# GPT-2, {_WHAT[results["train"]]}: {", ".join(label_names)}
+# GPT-2, {_WHAT[results["train"]]}: {", ".join(task.label_names) if classifies else "a writer"}
 
 - Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`.
 - {rows["train"]:,} training, {rows["val"]:,} validation and {rows["test"]:,} test rows; of the test rows,
@@ -116,23 +123,16 @@ tags: [gpt2, text-classification]
 - Seed {results["seed"]}, {results["device"]} in {results["precision"]}, torch {results["torch"]}.
 - The best checkpoint, step {results["best_step"]}, was chosen on the {chosen}.
 
-Scores on the test rows; with two labels, `{label_names[-1]}` is the positive one.
+Scores on the test rows{f"; with two labels, `{task.label_names[-1]}` is the positive one" if classifies else ""}.
 
-{table}
-
-```
-{matrix}
-```
-
-{second}Use it: `python infer.py --adapter DIRECTORY "a text"`. {peft}"""
+{_card_tables(results, task)}
+{second}Use it: `python {"infer.py" if classifies else "generate.py"} --adapter DIRECTORY "a text"`. {peft}"""
 
 
-def _card_table(results: dict[str, Any]) -> str:
-    lines = ["| | accuracy | 95 % interval | F1 | MCC | false positive rate |", "|---|---|---|---|---|---|"]
-    for name, m in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
-        low, high = m["accuracy_interval"]
-        lines.append(
-            f"| {name} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} | {m['f1']:.3f} | {m['mcc']:.3f} "
-            f"| {m['false_positive_rate']:.2%} |"
-        )
-    return "\n".join(lines)
+def _card_tables(results: dict[str, Any], task: Reported) -> str:
+    shown = [metric for metric in task.metrics if metric.in_card]
+    lines = [f"| | {' | '.join(metric.head for metric in shown)} |", "|---" * (len(shown) + 1) + "|"]
+    for name, scores in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
+        lines.append(f"| {name} | {' | '.join(_cell(metric, scores) for metric in shown)} |")
+    details = task.details(results["after"])
+    return "\n".join(lines) + (f"\n\n```\n{details}\n```\n" if details else "\n")

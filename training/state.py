@@ -14,6 +14,7 @@ from torch import nn
 from training import checkpoint as ckpt
 from training.device import Place
 from training.errors import NonFiniteError, UsageError
+from training.metrics import Metric
 
 # Settings of these groups, and these, may differ between a run and its continuation: they change nothing learned.
 _FREE_GROUPS = ("files", "machine")
@@ -42,11 +43,11 @@ class RunState:
         self.rows, self.tokens = self.rows + rows, self.tokens + tokens
         self.train_seconds += time.perf_counter() - self._began
 
-    def note_score(self, scores: dict[str, Any], metric: str) -> bool:
+    def note_score(self, scores: dict[str, Any], metric: Metric) -> bool:
         """True if no earlier evaluation was better. Raises NonFiniteError for a loss that is no number: never best."""
         if not math.isfinite(scores["loss"]):
             raise NonFiniteError(f"held-out loss {scores['loss']} after step {self.step}; lower --learning_rate")
-        score = scores[metric] if metric == "loss" else -scores[metric]
+        score = -scores[metric.name] if metric.higher_is_better else scores[metric.name]
         if self.best_score is not None and score >= self.best_score:
             return False
         self.best_step, self.best_score = self.step, score

@@ -1,0 +1,136 @@
+"""What a run leaves behind, written and read: an adapter in peft's format, or a model in transformers'."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import gpt2
+import lora
+from lora.checkpoint import read_config
+from tasks.record import TaskRecord
+from tasks.settings import ROOT
+from training.files import atomic_directory
+
+BUNDLED = ROOT / "assets" / "gpt2-tiny"
+TASK_TYPES = {"classification": "SEQ_CLS", "language": "CAUSAL_LM"}  # peft's names
+DOORS = {"classification": "infer.py", "language": "generate.py"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A tuned model and what came with it."""
+
+    model: nn.Module
+    home: Path  # where its tokenizer is
+    record: TaskRecord | None  # None for what peft made
+    base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
+    is_adapter: bool
+
+
+def save_product(run: Path, model: nn.Module, train: str, tokenizer: gpt2.Tokenizer, record: TaskRecord, card: str):
+    """`adapter/` in peft's format, or `model/` in transformers' where whole weights were trained."""
+    with atomic_directory(run / ("adapter" if train == "lora" else "model")) as directory:
+        if train == "lora":
+            lora.save_adapter(model, directory)
+        else:
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+        record.save(directory)
+        (directory / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_product(path: str | Path, model: str | Path | None, task: str) -> Product:
+    """An adapter (ours or peft's), a trained or merged model, or the run that holds one of them, on its base.
+
+    The base is found by itself only where its fingerprint agrees: the recorded directory, the bundled base, the hub's
+    local cache. Raises ValueErrors that say what does not fit, another task among them; never downloads because a file
+    names something.
+    """
+    directory = product_directory(Path(path))
+    record = TaskRecord.load(directory)
+    _refuse_other_task(directory, record, task)
+    if not (directory / "adapter_config.json").is_file():
+        network = _class_of(task).from_pretrained(directory)
+        _refuse_drawn_head(directory, directory, task)
+        return Product(network, directory, record, contextlib.nullcontext, is_adapter=False)
+    network, home = load_base(directory, record, model, task)
+    lora.load_adapter(network, directory)
+    if lora.head_shape(directory) is None:
+        _refuse_drawn_head(directory, home, task)
+    return Product(network, home, record, lambda: lora.disable_lora(network), is_adapter=True)
+
+
+def product_directory(path: Path) -> Path:
+    """The directory with the trained files: `path` itself, or what a run keeps as adapter/ or model/."""
+    for directory in (path, path / "adapter", path / "model"):
+        if (directory / "adapter_config.json").is_file() or (directory / "config.json").is_file():
+            return directory
+    raise lora.AdapterError(f"{path}: no adapter there (adapter_config.json) and no model (config.json)")
+
+
+def load_base(
+    directory: Path, record: TaskRecord | None, model: str | Path | None, task: str
+) -> tuple[nn.Module, Path]:
+    """The base of an adapter, with the untrained head it had before training, and the directory it came from."""
+    if record is None and model is None:
+        raise lora.AdapterError(f"{directory}: has no task.json (was it made by peft?); name its base with --model")
+    changes: dict[str, Any] = {}
+    if task == "classification":
+        changes["id2label"] = _labels_of(directory, record, model)
+    tried = []
+    for home in [gpt2.resolve_model(model)] if model else places_of(record.base["name"]):
+        torch.manual_seed(record.seed if record else 0)
+        pad = gpt2.Tokenizer.from_pretrained(home).eos_token_id
+        network = _class_of(task).from_pretrained(home, pad_token_id=pad, **changes)
+        if record is None or gpt2.fingerprint(network.state_dict()) == record.base["fingerprint"]:
+            network.name_or_path = record.base["name"] if record else str(model)
+            return network, home
+        tried.append(str(home))
+    wanted = f"the adapter was trained on another base ('{record.base['name']}')"
+    if not tried:
+        raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
+    raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: the weights' fingerprints differ")
+
+
+def places_of(name: str) -> Iterator[Path]:
+    """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache."""
+    local = [Path(name), ROOT / name, BUNDLED]
+    yield from dict.fromkeys(path for path in local if (path / "config.json").is_file())
+    with contextlib.suppress(gpt2.CheckpointError):
+        cached = gpt2.resolve_model(name, download=False)
+        if cached not in local:
+            yield cached
+
+
+def _class_of(task: str) -> type[nn.Module]:
+    return gpt2.GPT2ForSequenceClassification if task == "classification" else gpt2.GPT2LMHeadModel
+
+
+def _labels_of(directory: Path, record: TaskRecord | None, model: str | Path | None) -> dict[int, str]:
+    if record is not None:
+        return dict(enumerate(record.label_names))
+    rows = (lora.head_shape(directory) or (2, 0))[0]
+    known = gpt2.read_config(gpt2.resolve_model(model)).label_names()
+    return dict(enumerate(known if len(known) == rows else [f"LABEL_{i}" for i in range(rows)]))
+
+
+def _refuse_other_task(directory: Path, record: TaskRecord | None, task: str) -> None:
+    """A writer asked for a label, or a classifier asked to write, would answer nonsense."""
+    made_for = record.task if record else None
+    if record is None and (directory / "adapter_config.json").is_file():
+        kinds = {task_type: name for name, task_type in TASK_TYPES.items()}
+        made_for = kinds.get(read_config(directory).task_type)
+    if made_for not in (None, task):
+        what = {"classification": "a classifier", "language": "a writer"}
+        raise lora.AdapterError(f"{directory}: is {what[made_for]}, not {what[task]}; use {DOORS[made_for]} for it")
+
+
+def _refuse_drawn_head(directory: Path, home: Path, task: str) -> None:
+    """Where neither file holds a head, from_pretrained has drawn one, and its answers would mean nothing."""
+    if task == "classification" and not gpt2.has_head(home):
+        raise lora.AdapterError(f"{directory}: no classification head (score.weight), in it or in its base; train one")

@@ -1,0 +1,45 @@
+"""A run's settings from flags, presets and the run before; and where the names in them are found."""
+
+from pathlib import Path
+from typing import Any
+
+import data
+from tasks.config import TrainConfig
+from training.settings import parse_flags, read_preset, read_toml
+from training.state import run_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def read_settings(argv: list[str], **about: str) -> TrainConfig:
+    """Flags over the preset, or, for a run to go on with, over the settings that run was started with.
+
+    `about`: prog, description and epilog of --help.
+    """
+    flags = parse_flags(TrainConfig, argv, **about)
+    if flags.get("resume_from_checkpoint"):
+        run = run_of(Path(flags["resume_from_checkpoint"]))
+        return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
+    usual = "write" if flags.get("task") == "language" else "tiny"
+    return recipe(flags.pop("preset", usual), **flags)
+
+
+def recipe(preset: str, **changes: Any) -> TrainConfig:
+    """A preset's settings with some changed. Its --also_test and --only_label go with its own rows alone."""
+    settings = read_preset(TrainConfig, preset, ROOT / "presets")
+    own, other = settings.get("dataset"), changes.get("dataset")
+    if own and other and Path(locate(own)).resolve() != Path(locate(other)).resolve():
+        settings.pop("also_test", None)
+        settings.pop("only_label", None)
+    return TrainConfig(**(settings | changes))
+
+
+def locate(name: str) -> str:
+    """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
+    ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
+    return str(ours) if not Path(name).exists() and (ours.is_file() or (ours / "config.json").is_file()) else name
+
+
+def source_of(config: TrainConfig) -> data.Source:
+    """Where the rows of --dataset come from."""
+    return data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
