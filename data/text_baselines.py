@@ -22,7 +22,7 @@ def bigram_nats(train: Sequence[Window], test: Sequence[Window], vocab_size: int
     """
     (a, b), (before, target) = _pairs(train), _pairs(test)
     count_b = torch.bincount(b, minlength=vocab_size).double()
-    distinct = (count_b > 0).sum()
+    distinct = int((count_b > 0).sum())
     p_b = (count_b + distinct / vocab_size) / (len(b) + distinct)
     # All pairs of a vocabulary of 50,257 fill no memory; those that occur, each as one number in order, do.
     seen, count_ab = torch.unique(a * vocab_size + b, return_counts=True)
