@@ -2,28 +2,40 @@
 
 from data.batches import Batch, by_length, collate, encode, epoch_order
 from data.dataset import TextDataset, TextRule, load_texts
+from data.documents import Document, Documents, load_documents
 from data.reading import DataError, Row, Source, read_rows, split_lines
-from data.splits import SPLITS, Split, count_seen, split_rows
+from data.splits import SPLITS, Split, count_seen, split_documents, split_rows
 from data.task import Task, prepare_task
+from data.text_baselines import bigram_nats, gzip_bits_per_byte
+from data.windows import Window, collate_windows, make_windows
 
 __all__ = [
     "SPLITS",
     "Batch",
     "DataError",
+    "Document",
+    "Documents",
     "Row",
     "Source",
     "Split",
     "Task",
     "TextDataset",
     "TextRule",
+    "Window",
+    "bigram_nats",
     "by_length",
     "collate",
+    "collate_windows",
     "count_seen",
     "encode",
     "epoch_order",
+    "gzip_bits_per_byte",
+    "load_documents",
     "load_texts",
+    "make_windows",
     "prepare_task",
     "read_rows",
+    "split_documents",
     "split_lines",
     "split_rows",
 ]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 IGNORED = -100  # the label that torch's cross_entropy leaves out
-_AT_ONCE = 1000  # texts: until they are cut down to ids, the tokenizer's encodings take kilobytes a text
+# Texts and characters: until they are cut down to ids, the tokenizer's encodings take some 100 bytes a character.
+_AT_ONCE, _CHARACTERS = 1000, 2_000_000
 
 
 class Encoder(Protocol):
@@ -23,7 +24,7 @@ class Encoder(Protocol):
 class Batch:
     input_ids: Tensor  # (B, T) int64
     attention_mask: Tensor  # (B, T) int64: 1 for a token, 0 for padding
-    labels: Tensor | None  # (B,) int64
+    labels: Tensor | None  # (B,) int64 for rows with labels, (B, T) for texts; IGNORED where nothing is to be said
 
     @functools.cached_property
     def tokens(self) -> int:
@@ -31,14 +32,22 @@ class Batch:
         return int(self.attention_mask.sum())
 
     @functools.cached_property
-    def rows(self) -> int:
-        """Rows that count."""
+    def counted(self) -> int:
+        """What a step's loss is divided by: rows that count, or target tokens."""
         return int((self.labels != IGNORED).sum())
+
+    @property
+    def rows(self) -> int:
+        """Rows that count, where a row has one label."""
+        return self.counted
 
     def to(self, device: torch.device) -> "Batch":
         """Ids and labels on `device`; the mask stays: the models read from it how long the rows are."""
         labels = None if self.labels is None else _send(self.labels, device)
-        return Batch(_send(self.input_ids, device), self.attention_mask, labels)
+        sent = Batch(_send(self.input_ids, device), self.attention_mask, labels)
+        if labels is not None:
+            vars(sent)["counted"] = self.counted  # counted there it would wait for all that the GPU was given before
+        return sent
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -51,11 +60,23 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[array], int]:
     """Token ids of each text, cut to `max_length`, and how many texts were cut."""
     ids, cut = [], 0
-    for start in range(0, len(texts), _AT_ONCE):
-        for row in tokenizer.encode_batch(texts[start : start + _AT_ONCE]):
+    for portion in _portions(texts):
+        for row in tokenizer.encode_batch(portion):
             cut += len(row) > max_length
             ids.append(array("i", row[:max_length]))  # 4 bytes an id; a list of Python's numbers takes 36
     return ids, cut
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    portion, size = [], 0
+    for text in texts:
+        if portion and (len(portion) == _AT_ONCE or size + len(text) > _CHARACTERS):
+            yield portion
+            portion, size = [], 0
+        portion.append(text)
+        size += len(text)
+    if portion:
+        yield portion
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,19 @@ class TextRule:
         text = row.text.strip() if self.strip else row.text
         if not text:
             raise DataError(f"{row.where}: empty text; remove the row or fill it in")
-        try:
-            f"{text}{row.label}".encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{row.where}: holds half of a surrogate pair, which is no character; repair the row"
-            ) from None
+        _check_characters(f"{text}{row.label}", row.where)
         return text
+
+    def apply_to_pair(self, prompt: str, completion: str, where: str) -> tuple[str, str]:
+        """(prompt, completion): blanks go at the outer ends alone. The one in between is the user's: it decides how
+        the first word of the completion is tokenised."""
+        if self.strip:
+            prompt, completion = prompt.lstrip(), completion.rstrip()
+            completion = completion if prompt else completion.lstrip()
+        if not completion:
+            raise DataError(f"{where}: empty completion, so nothing to learn; remove the row or fill it in")
+        _check_characters(prompt + completion, where)
+        return prompt, completion
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,7 @@ def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None
     positive one, is spam. A hub dataset's own order is kept. With `label_names`, those of what was learned, the rows
     are only to be tested on: they get these numbers, and one label is enough.
     """
-    names: list[str] | None = None
-    rows: Iterable[Row]
-    if is_hub_id(source.name):
-        rows, names = _from_hub(source)
-    else:
-        rows = read_rows(source)
+    rows, names = open_rows(source)
     names = list(label_names) if label_names else names
     texts, labels, places = [], [], {}
     for row in rows:
@@ -89,11 +90,23 @@ def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None
     return TextDataset(source.name, texts, [number[label] for label in labels], names)
 
 
+def open_rows(source: Source) -> tuple[Iterator[Row], list[str] | None]:
+    """The rows of a file or of a hub dataset's `train` split, and the label names that the hub gives, if it does."""
+    return _from_hub(source) if is_hub_id(source.name) else (read_rows(source), None)
+
+
 def is_hub_id(name: str) -> bool:
     """`owner/name`, unless it is, or by its folder or ending was meant to be, a file."""
     path = Path(name)
     file = path.exists() or path.parent.is_dir() or path.suffix.lower() in FILE_SUFFIXES
     return not file and _HUB_ID.fullmatch(name) is not None
+
+
+def _check_characters(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: holds half of a surrogate pair, which is no character; repair the row") from None
 
 
 def _order_labels(places: dict[str, str]) -> list[str]:
@@ -145,14 +158,16 @@ def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
     finally:
         datasets.config.HF_HUB_OFFLINE = before
     text = _hub_column(source.name, table.column_names, source.text_column, TEXT_NAMES, "--text_column")
-    label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
+    label = None
+    if source.labelled:
+        label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
     if text == label:
         raise DataError(f"{source.name}: '{text}' is both text and label; choose with --text_column, --label_column")
-    names = getattr(table.features[label], "names", None)
+    names = None if label is None else getattr(table.features[label], "names", None)
 
     def rows() -> Iterator[Row]:
         for i, record in enumerate(table):
-            value = record[label]
+            value = None if label is None else record[label]
             value = names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
             yield make_row(record[text], value, f"{source.name} row {i}", text, label)
 

@@ -16,7 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".txt")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+FILE_SUFFIXES = (".tsv", ".csv", *JSON_SUFFIXES, ".txt")
 TEXT_NAMES = ("text", "sms", "message", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "category", "class", "target")
 
@@ -57,7 +58,7 @@ def read_rows(source: Source) -> Iterator[Row]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _read_csv(path, source)
-    if suffix in (".jsonl", ".ndjson", ".json"):
+    if suffix in JSON_SUFFIXES:
         return _read_jsonl(path, source)
     if suffix == ".txt" and not source.labelled:
         return (Row(line, None, where) for where, line in read_lines(path, source.encoding))
@@ -147,7 +148,8 @@ def _read_headless_tsv(lines: Iterable[tuple[str, str]], source: Source) -> Iter
     for where, line in lines:
         label, tab, text = line.partition("\t")
         if not tab:
-            raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line")
+            plain = "; plain text is read from a .txt file" * (not source.labelled)
+            raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line{plain}")
         if not counts:
             first = label, where
         counts[label] += 1
@@ -190,7 +192,18 @@ def _read_csv(path: Path, source: Source) -> Iterator[Row]:
 
 def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
     columns: tuple[str, str | None] | None = None
-    for where, line in read_lines(path, source.encoding):
+    for where, record in read_objects(path, source.encoding):
+        if columns is None:
+            names = list(record)
+            text_at, label_at = _choose_columns(names, source, where)
+            columns = names[text_at], None if label_at is None else names[label_at]
+        text, label = record.get(columns[0]), record.get(columns[1]) if columns[1] else None
+        yield make_row(text, label, where, columns[0], columns[1])
+
+
+def read_objects(path: Path, encoding: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(`file:line`, object) for each line of a JSONL file."""
+    for where, line in read_lines(path, encoding):
         try:
             record = json.loads(line, object_pairs_hook=partial(_without_repeated_keys, where=where))
         except DataError:
@@ -199,12 +212,7 @@ def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:
             raise DataError(f"{where}: not JSON ({error}); a JSONL file has one object per line") from None
         if not isinstance(record, dict):
             raise DataError(f"{where}: a JSONL file has one object per line, not a {type(record).__name__}")
-        if columns is None:
-            names = list(record)
-            text_at, label_at = _choose_columns(names, source, where)
-            columns = names[text_at], None if label_at is None else names[label_at]
-        text, label = record.get(columns[0]), record.get(columns[1]) if columns[1] else None
-        yield make_row(text, label, where, columns[0], columns[1])
+        yield where, record
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

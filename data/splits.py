@@ -5,13 +5,18 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.dataset import TextDataset
+from data.documents import Documents
 from data.reading import DataError
 
 SPLITS = ("seed", "random", "stratified", "grouped")
 NEAR_DUPLICATE = 0.7  # Jaccard overlap of word sets from which two messages count as one
+FEW = 10  # documents; of fewer than these each is cut
+_SHORTEST = 20  # characters of a part that a text is cut into
+# Where a text is best cut: after a line, else after a sentence, else before a blank.
+_BORDERS = [re.compile(border) for border in (r"\n+", r"[.!?…][\"')\]’”]*(?=\s)|[。！？]+[」』”]*", r"(?=\s)")]
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,7 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
     grouped     near-duplicates (word sets with Jaccard >= 0.7) stay on one side
     """
     n = len(dataset.texts)
-    if kind not in SPLITS:
-        raise DataError(f"split {kind!r} is not one of {', '.join(SPLITS)}")
-    if not 0 < test_size < 1 or not 0 <= val_size < 1:
-        raise DataError(
-            f"test_size {test_size} must lie between 0 and 1, val_size {val_size} be at least 0 and below 1"
-        )
+    _check(kind, test_size, val_size)
     if kind == "seed":
         import numpy as np
 
@@ -67,7 +67,36 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
     return split
 
 
-def count_seen(dataset: TextDataset, split: Split) -> int:
+def split_documents(
+    documents: Documents, *, kind: str, test_size: float, val_size: float, seed: int
+) -> tuple[Documents, Split]:
+    """Divide documents as `split_rows` divides rows without labels; fewer than ten are cut instead.
+
+    Of a text that is cut the end tests, what stands before it chooses, the rest trains, in the same shares. Each part
+    is a document of its own, so others than those given come back. Prompts with completions are never cut, and a text
+    that is too short for it trains whole. Raises DataError where too little is left to divide.
+    """
+    _check(kind, test_size, val_size)
+    if len(documents.items) >= FEW or documents.kind == "completions":
+        texts = documents.texts
+        return documents, split_rows(
+            TextDataset(documents.name, texts, [0] * len(texts), ["text"]), kind, test_size, val_size, seed
+        )
+    items, split = [], Split([], [], [])
+    for document in documents.items:
+        pieces = _cut(document.text, test_size, val_size)
+        parts = [part for part, share in zip((split.train, split.val, split.test), (1, val_size, 1)) if share]
+        for piece, part in zip(pieces, parts):
+            part.append(len(items))
+            items.append(replace(document, text=piece))
+    if not split.test:
+        raise DataError(
+            f"{documents.name}: {len(items)} short texts are too few to hold some out; give {FEW} or longer ones"
+        )
+    return replace(documents, items=items), split
+
+
+def count_seen(dataset: TextDataset | Documents, split: Split) -> int:
     """How many test rows stand word for word in the training part."""
     seen = {dataset.texts[row] for row in split.train}
     return sum(dataset.texts[row] in seen for row in split.test)
@@ -109,6 +138,36 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[list[int]]:
     for row in range(len(texts)):
         groups[find(row)].append(row)
     return list(groups.values())
+
+
+def _check(kind: str, test_size: float, val_size: float) -> None:
+    if kind not in SPLITS:
+        raise DataError(f"split {kind!r} is not one of {', '.join(SPLITS)}")
+    if not 0 < test_size < 1 or not 0 <= val_size < 1:
+        raise DataError(
+            f"test_size {test_size} must lie between 0 and 1, val_size {val_size} be at least 0 and below 1"
+        )
+
+
+def _cut(text: str, test_size: float, val_size: float) -> list[str]:
+    """[training, test] or [training, validation, test], which together are `text`; [text] if that is too short."""
+    test_at = round(len(text) * (1 - test_size))
+    places = [round(test_at * (1 - val_size)), test_at] if val_size else [test_at]
+    smallest = min(end - start for start, end in zip([0, *places], [*places, len(text)]))
+    if smallest < _SHORTEST:
+        return [text]
+    reach = min(smallest // 3, 1000)  # a third, so that two cuts cannot meet
+    cuts = [_border_near(text, place, reach) for place in places]
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)])]
+
+
+def _border_near(text: str, place: int, reach: int) -> int:
+    """The best kind of border within `reach` characters of `place`, and of those the nearest; else `place` itself."""
+    for border in _BORDERS:
+        found = [match.end() for match in border.finditer(text, place - reach, place + reach)]
+        if found:
+            return min(found, key=lambda at: abs(at - place))
+    return place
 
 
 def _take(blocks: list[list[int]], share: float, label_of) -> tuple[list[list[int]], list[list[int]]]:

@@ -147,3 +147,18 @@ def test_the_user_is_told_of_sizes_cut_texts_seen_rows_and_a_missing_validation_
     assert "0 of the test rows stand word for word in the training part" in said
     assert "1 texts are longer than 4 tokens" in said
     assert "the best checkpoint is chosen on test" in said
+
+
+def test_long_texts_are_tokenised_in_portions_that_memory_can_hold():
+    sizes = []
+
+    class Counting(Letters):
+        def encode_batch(self, texts):
+            sizes.append(sum(map(len, texts)))
+            return [[len(text)] for text in texts]
+
+    lengths = [900_000, 900_000, 900_000, 10, 3_000_000, 10]
+    ids, _ = encode(Counting(), ["x" * n for n in lengths], max_length=9)
+    assert [row[0] for row in ids] == lengths
+    assert sizes == [1_800_000, 900_010, 3_000_000, 10]
+    assert encode(Counting(), [], max_length=9) == ([], 0)
