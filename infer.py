@@ -10,7 +10,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,15 +20,16 @@ import torch
 import data
 import gpt2
 import lora
-from train import ROOT, locate
+from tasks.model import put_on
+from tasks.product import load_product
+from tasks.record import TaskRecord
+from tasks.settings import locate
 from training.device import DEVICES, PRECISIONS, Place, choose_place
 from training.errors import UsageError, run_door
 from training.evaluation import predict
 from training.files import atomic_directory, open_atomically
 from training.settings import check_range, option, parse
-from training.task import TaskRecord
 
-BUNDLED = ROOT / "assets" / "gpt2-tiny"
 EXAMPLES = """examples:
   python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
   python infer.py --adapter runs/tiny/adapter --input messages.csv --output predictions.jsonl
@@ -107,77 +108,21 @@ def load_classifier(
 ) -> Classifier:
     """A Classifier from an adapter (ours or peft's), a trained or merged model, or the run that holds one of them.
 
-    The base is found by itself only where its fingerprint agrees: the recorded directory, the bundled base, the hub's
-    local cache. Raises ValueErrors that say what does not fit; never downloads because a file names something.
+    Where the base is found, and what is refused: `tasks.product.load_product`. Raises ValueErrors.
     """
-    directory = product_directory(Path(adapter))
-    record = TaskRecord.load(directory)
-    is_adapter = (directory / "adapter_config.json").is_file()
-    if is_adapter:
-        network, home = load_base(directory, record, model)
-        lora.load_adapter(network, directory)
-        base = lambda: lora.disable_lora(network)  # noqa: E731 - a closure over the loaded model
-    else:
-        network, home = gpt2.GPT2ForSequenceClassification.from_pretrained(directory), directory
-        base = contextlib.nullcontext
+    product = load_product(adapter, model, "classification")
+    network, record = product.model, product.record
     place = choose_place(device, precision, network.config.n_embd, fast)
-    network.requires_grad_(False).to(place.device)
-    if place.fast:
-        for room in (gpt2, lora):
-            room.use_fast(network)
-        if place.precision == "bf16":
-            gpt2.hold_frozen(network, torch.bfloat16)
+    put_on(network.requires_grad_(False), place)
     names = record.label_names if record else network.config.label_names()
     if len(names) != network.config.num_labels:
         raise lora.AdapterError(
-            f"{directory}: task.json names {len(names)} labels, the head has {network.config.num_labels}"
+            f"{adapter}: task.json names {len(names)} labels, the head has {network.config.num_labels}"
         )
     length = min(record.max_length, network.config.n_positions) if record else network.config.n_positions
     rule = data.TextRule(**record.text_rule) if record else data.TextRule()
-    return Classifier(network, gpt2.Tokenizer.from_pretrained(home), names, length, rule, place, base, record)
-
-
-def product_directory(path: Path) -> Path:
-    """The directory with the trained files: `path` itself, or what a run keeps as adapter/ or model/."""
-    for directory in (path, path / "adapter", path / "model"):
-        if (directory / "adapter_config.json").is_file() or (directory / "config.json").is_file():
-            return directory
-    raise lora.AdapterError(f"{path}: no adapter there (adapter_config.json) and no model (config.json)")
-
-
-def load_base(directory: Path, record: TaskRecord | None, model: str | Path | None) -> tuple[torch.nn.Module, Path]:
-    """The base of an adapter, with the untrained head it had before training, and the directory it came from."""
-    if record is None and model is None:
-        raise lora.AdapterError(f"{directory}: has no task.json (was it made by peft?); name its base with --model")
-    if record is not None:
-        labels = dict(enumerate(record.label_names))
-    else:
-        rows = (lora.head_shape(directory) or (2, 0))[0]
-        known = gpt2.read_config(gpt2.resolve_model(model)).label_names()
-        labels = dict(enumerate(known if len(known) == rows else [f"LABEL_{i}" for i in range(rows)]))
-    tried = []
-    for home in [gpt2.resolve_model(model)] if model else places_of(record.base["name"]):
-        torch.manual_seed(record.seed if record else 0)
-        pad = gpt2.Tokenizer.from_pretrained(home).eos_token_id
-        network = gpt2.GPT2ForSequenceClassification.from_pretrained(home, id2label=labels, pad_token_id=pad)
-        if record is None or gpt2.fingerprint(network.state_dict()) == record.base["fingerprint"]:
-            network.name_or_path = record.base["name"] if record else str(model)
-            return network, home
-        tried.append(str(home))
-    wanted = f"the adapter was trained on another base ('{record.base['name']}')"
-    if not tried:
-        raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
-    raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: the weights' fingerprints differ")
-
-
-def places_of(name: str) -> Iterator[Path]:
-    """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache."""
-    local = [Path(name), ROOT / name, BUNDLED]
-    yield from dict.fromkeys(path for path in local if (path / "config.json").is_file())
-    with contextlib.suppress(gpt2.CheckpointError):
-        cached = gpt2.resolve_model(name, download=False)
-        if cached not in local:
-            yield cached
+    tokenizer = gpt2.Tokenizer.from_pretrained(product.home)
+    return Classifier(network, tokenizer, names, length, rule, place, product.base, record)
 
 
 def main(config: InferConfig) -> None:

@@ -78,8 +78,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
         epochs = Epochs(task.rows, config, place.ranks)
-        shape = {"schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
-        rate = functools.partial(learning_rate_at, total=epochs.total, peak=config.learning_rate, **shape)
+        form = {"schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
+        rate = functools.partial(learning_rate_at, total=epochs.total, peak=config.learning_rate, **form)
         fit(model, optimizer, rate, epochs, task, config, place, run, state)
         # 6. How good it is after, and the files that keep it.
         after = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
@@ -118,10 +118,12 @@ def fit(
             step = epochs.step(number)
             if config.exact and step.begins_epoch:
                 draw_for_epoch()
-            set_learning_rate(optimizer, rate(state.updates))
             learning_rate = rate(state.updates)
+            set_learning_rate(optimizer, learning_rate)
             model.train()
-            loss, grad_norm, stepped = train_step(parallel, optimizer, scaler, step.batches, place, config.max_grad_norm)
+            loss, grad_norm, stepped = train_step(
+                parallel, optimizer, scaler, step.batches, place, config.max_grad_norm
+            )
             state.finish_step(stepped, step.rows, step.tokens)
             log.write(step=state.step, loss=loss, learning_rate=learning_rate, grad_norm=grad_norm)
             progress.step(state.step, loss, step.batches, step.tokens)

@@ -1,6 +1,6 @@
 """What the model learns from: files and hub datasets in, batches of tensors out."""
 
-from data.batches import Batch, by_length, collate, encode, epoch_order
+from data.batches import IGNORED, Batch, by_length, collate, encode, epoch_order
 from data.dataset import TextDataset, TextRule, load_texts
 from data.documents import Document, Documents, load_documents
 from data.reading import DataError, Row, Source, read_rows, split_lines
@@ -10,6 +10,7 @@ from data.text_baselines import bigram_nats, gzip_bits_per_byte
 from data.windows import Window, collate_windows, make_windows
 
 __all__ = [
+    "IGNORED",
     "SPLITS",
     "Batch",
     "DataError",

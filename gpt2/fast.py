@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.model import GPT2MLP, Conv1D, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
+from gpt2.model import (
+    GPT2MLP,
+    Conv1D,
+    GPT2Attention,
+    GPT2Block,
+    GPT2ForSequenceClassification,
+    GPT2Output,
+    classification_loss,
+)
 from gpt2.packed_attention import GroupedAttention
 from gpt2.packing import PackedRows
 from gpt2.varlen_attention import VarlenAttention, flash_works
@@ -30,6 +38,7 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        reduction: str = "mean",
     ) -> GPT2Output:
         """As GPT2ForSequenceClassification; what is not padded on the right alone goes its way.
 
@@ -37,7 +46,7 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         """
         lengths = right_padded_lengths(input_ids, attention_mask)
         if lengths is None or position_ids is not None or input_ids.shape[1] > self.config.n_positions:
-            return super().forward(input_ids, attention_mask, position_ids, labels)
+            return super().forward(input_ids, attention_mask, position_ids, labels, reduction)
         body = self.transformer
         rows = PackedRows.of(lengths, input_ids.shape[1], input_ids.device)
         attend = self.attention(rows)
@@ -48,7 +57,7 @@ class FastGPT2ForSequenceClassification(GPT2ForSequenceClassification):
         with torch.autocast(x.device.type, enabled=False):  # B rows cost nothing: norm and score keep their precision
             logits = self.score(body.ln_f(x.to(body.ln_f.weight.dtype)))
         logits = logits[rows.order.argsort()]  # (B, C), in the order of the batch again
-        loss = None if labels is None else F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
+        loss = None if labels is None else classification_loss(logits, labels, reduction)
         return GPT2Output(loss=loss, logits=logits)
 
     def attention(self, rows: PackedRows) -> Attention:

@@ -209,14 +209,15 @@ class GPT2ForSequenceClassification(PretrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        reduction: str = "mean",
     ) -> GPT2Output:
-        """`labels` (B,) are label numbers; the loss is the mean cross entropy in nats."""
+        """`labels` (B,) are label numbers, -100 for a row to leave out; the loss is cross entropy in nats."""
         hidden = self.transformer(input_ids, attention_mask, position_ids).last_hidden_state  # (B, T, D)
         # Scoring all positions and picking one afterwards wastes little, and rounds as transformers does.
         logits = self.score(hidden)[
             torch.arange(len(hidden), device=hidden.device), last_token(input_ids, attention_mask)
         ]
-        loss = None if labels is None else F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
+        loss = None if labels is None else classification_loss(logits, labels, reduction)
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
 
 
@@ -227,3 +228,9 @@ def last_token(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         return torch.full((B,), T - 1, device=input_ids.device)
     last = (torch.arange(T, device=attention_mask.device) * attention_mask).argmax(dim=-1)
     return send(last, input_ids.device)
+
+
+def classification_loss(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Cross entropy of (B, C) and (B,), in float32 at least."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, labels.view(-1), reduction=reduction)

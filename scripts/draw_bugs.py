@@ -86,8 +86,7 @@ def train_with(bug: str, task: data.Task, config: BugsConfig, place: Place) -> R
     )
     optimizer = build_optimizer(model, config.learning_rate, weight_decay=0.01)
     lora.apply_lora(model, ADAPTER)
-    for part in (gpt2, lora, dropout):
-        part.use_fast(model)
+    use_fast(model)
     if bug != EARLY_OPTIMIZER:
         optimizer = build_optimizer(model, config.learning_rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler("cpu", enabled=bug == CLIPPED_SCALED)

@@ -23,13 +23,13 @@ from typing import Any
 from draw_run import BLUE, GREY, ORANGE, load_pyplot, write_picture
 from sweep import linear_svm, run_once
 
-import infer
 import train
+from tasks.product import product_directory
+from tasks.record import TaskRecord
 from training.errors import UsageError, run_door
 from training.metrics import predicts_one_label, wilson_interval
 from training.run import read_metrics
 from training.settings import option, parse
-from training.task import TaskRecord
 
 DARK = "#59636d"
 LAST = 10  # steps whose mean training loss the table gives
@@ -164,7 +164,7 @@ def row(name: str, rate: str, scores: list[dict[str, Any]], loss: str = "") -> s
 
 def majority_label(output: Path, config: HeadlineConfig, outcome: Outcome) -> str:
     """The name of the label that the constant answer gives."""
-    record = TaskRecord.load(infer.product_directory(run_directory(output, ARMS[0], config.seeds[0])))
+    record = TaskRecord.load(product_directory(run_directory(output, ARMS[0], config.seeds[0])))
     return record.label_names[predicts_one_label(outcome.baselines["majority"])]
 
 

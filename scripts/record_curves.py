@@ -72,7 +72,7 @@ def main(config: RecordConfig) -> None:
     directory, task = gpt2.resolve_model(train.locate(config.model)), task_of(config.model, config.dataset)
     curves = {}
     for letter, bug in CURVES.items():
-        model, _ = train.build_model(settings, directory, task)
+        model, _ = train.build_model(settings, directory, Classification(task))
         curves[letter] = run(model, task, bug, settings, config)
         print(f"{letter}: held-out loss {curves[letter]['held_out'][-1]:.3f} after {config.steps} steps", flush=True)
     record = {"steps": config.steps, "eval_steps": config.eval_steps, "curves": curves}
@@ -92,8 +92,7 @@ def task_of(model: str, dataset: str) -> data.Task:
 
 def run(model, task: data.Task, bug: Bug, settings: train.TrainConfig, config: RecordConfig) -> dict[str, list[float]]:
     """The training loss of each step, and the held-out loss before the first and after every `eval_steps`."""
-    for part in (gpt2, lora, dropout):
-        part.use_fast(model)
+    use_fast(model)
     labels = list(task.dataset.labels)
     if bug.shuffled_labels:
         random.Random(settings.seed).shuffle(labels)

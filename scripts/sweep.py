@@ -25,14 +25,14 @@ sys.path.insert(0, str(ROOT))
 
 import data  # noqa: E402
 import gpt2  # noqa: E402
-import infer  # noqa: E402
 import train  # noqa: E402
+from tasks.product import product_directory  # noqa: E402
+from tasks.record import TaskRecord  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
 from training.run import read_metrics  # noqa: E402
 from training.settings import option, parse, read_toml  # noqa: E402
-from training.task import TaskRecord  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)
     "LoRA": ("lora", (1e-3, 2e-3, 4e-3)),
@@ -121,7 +121,7 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
     kept = train.TrainConfig(**read_toml(train.TrainConfig, directory / "config.toml"))
     matters = [f.name for f in dataclasses.fields(config) if f.metadata["group"] not in ("files", "machine")]
     other = [name for name in matters if getattr(config, name) != getattr(kept, name)]
-    record = TaskRecord.load(infer.product_directory(directory))
+    record = TaskRecord.load(product_directory(directory))
     base, rows = fingerprints(config.model, train.source_of(config), config.strip)
     other += ["base"] * (record.base["fingerprint"] != base)
     other += ["set of rows"] * (record.dataset["fingerprint"] != rows)

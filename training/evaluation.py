@@ -1,4 +1,4 @@
-"""Run a classifier over batches without dropout and without a graph."""
+"""Run a model over batches without dropout and without a graph."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from training.metrics import classification_metrics
 class Inputs(Protocol):
     input_ids: Tensor
     attention_mask: Tensor
+    labels: Tensor | None
 
     def to(self, device: torch.device) -> "Inputs": ...
 
@@ -34,6 +35,19 @@ def predict(model: nn.Module, batches: Iterable[tuple[Sequence[int], Inputs]], r
     model.train(was_training)
     n_labels = place.ranks.max(0 if result is None else result.shape[1])
     return place.ranks.total(torch.zeros(rows, n_labels) if result is None else result)
+
+
+def summed_loss(model: nn.Module, batches: Iterable[Inputs], place: Place) -> float:
+    """Nats that all targets of the batches cost together, over all processes."""
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    with torch.inference_mode(), place.autocast():
+        for batch in place.ranks.share(batches):
+            batch = batch.to(place.device)
+            total += model(batch.input_ids, batch.attention_mask, labels=batch.labels, reduction="sum").loss.item()
+    model.train(was_training)
+    return place.ranks.sum(total)
 
 
 def evaluate(
