@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks.gpu_stage import Findings, StageConfig  # noqa: E402  before torch: its clock counts that import
+from benchmarks.speed.gpu_stage import Findings, StageConfig  # noqa: E402  before torch: its clock counts that import
 
 # isort: split
 

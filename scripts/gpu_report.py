@@ -86,15 +86,15 @@ def stages_of(config: ReportConfig, work: Path) -> list[Stage]:
     tokens = str(Path(config.tokens).absolute())
     stages = [
         Stage("1 facts", 25, [  # 15 and the first import of everything
-            own("facts", "benchmarks/gpu_facts.py"),
+            own("facts", "benchmarks/speed/gpu_facts.py"),
         ]),
         Stage("2 does it work", 80, [
-            Command("tests", pytest), other("equivalence", "benchmarks/equivalence.py"),
-            other("rule E", "benchmarks/rule_e.py"),
+            Command("tests", pytest), other("equivalence", "benchmarks/equality/equivalence.py"),
+            other("rule E", "benchmarks/equality/rule_e.py"),
         ], together=True),
-        Stage("3 messages", 90, [own("messages", "benchmarks/gpu_timing.py", "--what", "messages")]),
-        Stage("4 long rows", 60, [own("long", "benchmarks/gpu_timing.py", "--what", "long")]),
-        Stage("5 memory", 40, [own("memory", "benchmarks/gpu_profile.py")]),
+        Stage("3 messages", 90, [own("messages", "benchmarks/speed/gpu_timing.py", "--what", "messages")]),
+        Stage("4 long rows", 60, [own("long", "benchmarks/speed/gpu_timing.py", "--what", "long")]),
+        Stage("5 memory", 40, [own("memory", "benchmarks/speed/gpu_profile.py")]),
         Stage("6 train.py", 30, [training(form, work, config) for form in ("plain", "fast")]),
     ]  # fmt: skip
     weights = Stage("8 weights", 8, [own("weights", "scripts/gpu_weights.py", "--out", out, missing=lacking)])

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_stage import Findings, StageConfig  # noqa: E402
+from benchmarks.speed.gpu_stage import Findings, StageConfig  # noqa: E402
 from training.errors import UsageError, run_door  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 

@@ -193,5 +193,9 @@ def broken_links(page: Page) -> list[str]:
 def pages() -> list[Page]:
     """README, the course and the notebook, the exercises' page and the other pages that these point to."""
     paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("*.ipynb"))]
-    others = (ROOT / "exercises" / "README.md", ROOT / "assets" / "gpt2-tiny" / "README.md", ROOT / "benchmarks/LOG.md")
+    others = (
+        ROOT / "exercises" / "README.md",
+        ROOT / "assets" / "gpt2-tiny" / "README.md",
+        ROOT / "benchmarks" / "speed" / "LOG.md",
+    )
     return [Page.read(path) for path in (*paths, *(path for path in others if path.exists()))]

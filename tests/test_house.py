@@ -68,6 +68,15 @@ def test_nothing_at_run_time_needs_transformers_or_peft():
             assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
 
 
+def test_the_lanes_of_speed_import_nothing_of_the_proof_of_equality():
+    """What a lane imports is part of its time. (The other way round is free: rule_e.py takes the lanes' recipe.)"""
+    for path in (ROOT / "benchmarks" / "speed").glob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        ours = [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module.startswith("benchmarks")]
+        wrong = [m for m in ours if m != "benchmarks.machine" and not m.startswith("benchmarks.speed.")]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
+
+
 def test_only_what_loads_from_the_hub_needs_the_datasets_library():
     """It is not everywhere where a GPU is. (Tests that compare with it skip where it is not.)"""
     needing = [p for p in SOURCES if "datasets" in imported(p) and "tests" not in p.parts]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
 pytest.importorskip("peft", reason="needs pip install -r requirements-dev.txt")
 
-from benchmarks import comparisons, side_by_side  # noqa: E402
+from benchmarks.equality import comparisons, side_by_side  # noqa: E402
 from tests.parity import checks  # noqa: E402
 
 LAST = (comparisons.half_precision, comparisons.a_head_on_a_half_base)  # few CPUs are quick at these

@@ -1,4 +1,4 @@
-"""What transformers and peft computed once (benchmarks/make_golden.py), for those who have neither installed.
+"""What transformers and peft computed once (benchmarks/equality/make_golden.py), for those who have neither installed.
 
 Equal bits are asked for where both sides run on one machine (tests/parity). Another CPU adds up the products of a
 matrix in another order, so here a number may differ by `CLOSE` of the largest in its tensor: other instruction sets and

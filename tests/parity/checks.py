@@ -1,4 +1,4 @@
-"""Further comparisons, in the form of benchmarks/comparisons.py: adapter files, LoRA switched off, a loss scale."""
+"""More of what benchmarks/equality/comparisons.py compares: adapter files, LoRA switched off, a loss scale."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 import data
 import lora
 import train
-from benchmarks import side_by_side as pairs
-from benchmarks.comparisons import MAKERS, RECIPES, Comparison, compare, logits, moved
+from benchmarks.equality import side_by_side as pairs
+from benchmarks.equality.comparisons import MAKERS, RECIPES, Comparison, compare, logits, moved
 from training.device import choose_place
 
 CLASSIFIER, NOTEBOOK = "ForSequenceClassification", RECIPES["the notebook's LoRA"] | {"task_type": "SEQ_CLS"}

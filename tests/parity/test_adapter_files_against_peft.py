@@ -11,8 +11,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
 peft = pytest.importorskip("peft", reason="needs pip install -r requirements-dev.txt")
 
-from benchmarks.comparisons import RECIPES, logits, moved  # noqa: E402
-from benchmarks.side_by_side import SMALL, our_model, random_batch, their_model, write_base  # noqa: E402
+from benchmarks.equality.comparisons import RECIPES, logits, moved  # noqa: E402
+from benchmarks.equality.side_by_side import SMALL, our_model, random_batch, their_model, write_base  # noqa: E402
 
 BATCH = random_batch(SMALL, "right")
 

@@ -1,4 +1,4 @@
-"""Everything that benchmarks/equivalence.py compares: drawn, computed and trained as by transformers + peft."""
+"""All that benchmarks/equality/equivalence.py compares: drawn, computed and trained as by transformers + peft."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
 pytest.importorskip("peft", reason="needs pip install -r requirements-dev.txt")
 
-from benchmarks import comparisons, details, equivalence, side_by_side  # noqa: E402
+from benchmarks.equality import comparisons, details, equivalence, side_by_side  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GROUPS = comparisons.GROUPS + comparisons.RUNS
@@ -105,7 +105,7 @@ def test_a_detail_spelled_differently_is_noticed(tmp_path, name):
 
 @pytest.fixture
 def small_equivalence(monkeypatch, tmp_path):
-    """benchmarks/equivalence.py on one group; returns (exit code, its JSON)."""
+    """benchmarks/equality/equivalence.py on one group; returns (exit code, its JSON)."""
     monkeypatch.setattr(comparisons, "RUNS", ())
     monkeypatch.setattr(equivalence, "details", lambda work: iter(()))
     monkeypatch.setattr(equivalence, "prepare", lambda threads: None)
