@@ -4,7 +4,6 @@ The model is in gpt2/model.py, LoRA in lora/layer.py, what a task is in tasks/; 
 are in `train_step`.
 """
 
-import functools
 import json
 import math
 import sys
@@ -78,9 +77,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
         optimizer = build_optimizer(model, config.learning_rate, config.weight_decay)
         epochs = Epochs(task.rows, config, place.ranks)
-        form = {"schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
-        rate = functools.partial(learning_rate_at, total=epochs.total, peak=config.learning_rate, **form)
-        fit(model, optimizer, rate, epochs, task, config, place, run, state)
+        fit(model, optimizer, schedule_of(config, epochs.total), epochs, task, config, place, run, state)
         # 6. How good it is after, and the files that keep it.
         after = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
         results, *others = ({"before": b, "after": a, "baselines": k} for b, a, k in zip(before, after, known))
@@ -171,6 +168,12 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
     if scaler.is_enabled() and scaler.get_scale() < 1.0:
         raise NonFiniteError("fp16 overflows at every scale: loss or gradients are not finite; use bf16 or fp32")
     return mean_loss, grad_norm, scaler.get_scale() >= scale
+
+
+def schedule_of(config: TrainConfig, total: int) -> Callable[[int], float]:
+    """n -> the learning rate of update n of `total`."""
+    form = {"schedule": config.lr_scheduler_type, "warmup_steps": config.warmup_steps}
+    return lambda n: learning_rate_at(n, total, peak=config.learning_rate, **form)
 
 
 def due(strategy: str, every: int, step: int, end_of_epoch: bool) -> bool:

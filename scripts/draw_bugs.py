@@ -20,7 +20,7 @@ import data
 import gpt2
 import lora
 import train
-from training import dropout
+from tasks.model import use_fast
 from training.device import Place, choose_place
 from training.errors import run_door
 from training.evaluation import evaluate

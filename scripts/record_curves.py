@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 import data  # noqa: E402
 import gpt2  # noqa: E402
-import lora  # noqa: E402
 import train  # noqa: E402
-from training import dropout  # noqa: E402
+from tasks.classification import Classification  # noqa: E402
+from tasks.model import use_fast  # noqa: E402
 from training.device import choose_place  # noqa: E402
 from training.errors import run_door  # noqa: E402
 from training.evaluation import evaluate  # noqa: E402

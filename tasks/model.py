@@ -50,3 +50,9 @@ def use_fast(model: nn.Module) -> None:
     """The fast forms of the body, of LoRA and of dropout."""
     for room in (gpt2, lora, dropout):
         room.use_fast(model)
+
+
+def use_plain(model: nn.Module) -> None:
+    """The inverse of `use_fast`."""
+    for room in (gpt2, lora, dropout):
+        room.use_plain(model)

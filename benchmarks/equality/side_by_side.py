@@ -20,6 +20,9 @@ import data
 import gpt2
 import lora
 import train
+from tasks.classification import Classification
+from tasks.model import build_model
+from tasks.steps import Epochs
 from training.device import choose_place
 from training.run import read_metrics
 from training.state import RunState
@@ -158,12 +161,15 @@ def train_theirs(base: Path, task: data.Task, config: train.TrainConfig, device:
 def train_ours(base: Path, task: data.Task, config: train.TrainConfig, device: str = "cpu") -> Record:
     """`config` carried out by train.py's own code."""
     record = Record()
-    model, _ = train.build_model(dataclasses.replace(config, model=str(base)), base, task)
+    model, _ = build_model(dataclasses.replace(config, model=str(base)), base, Classification(task))
     record.watch(model)
     place = choose_place(device, "fp32")
     model.to(place.device)
     with tempfile.TemporaryDirectory() as directory:
-        train.fit(model, config, task, place, Path(directory), RunState({}))
+        optimizer = train.build_optimizer(model, config.learning_rate, config.weight_decay)
+        epochs, learned = Epochs(task, config, place.ranks), Classification(task)
+        rate = train.schedule_of(config, epochs.total)
+        train.fit(model, optimizer, rate, epochs, learned, config, place, Path(directory), RunState({}))
         record.add(read_metrics(Path(directory)))
     tensors = lora.lora_state_dict(model) if config.train == "lora" else model.state_dict()
     record.tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}

@@ -18,6 +18,8 @@ from benchmarks.speed.matrices import time_products
 from benchmarks.speed.parts import time_parts
 from benchmarks.speed.plan import LORA, WEIGHT_DECAY
 from gpt2.model import GPT2MLP, Conv1D
+from tasks.classification import Classification
+from tasks.model import build_model, put_on, use_plain
 from training import dropout
 from training.device import choose_place
 from training.evaluation import predict
@@ -43,7 +45,7 @@ class OwnLane(Lane):
         split = data.split_rows(dataset, **plan.split)
         self.task = data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, plan.max_length)
         self.build(directory)
-        self.model.to(self.place.device)
+        self.model.to(self.place.device)  # where `build` has not done it
         self.optimizer = build_optimizer(self.model, plan.learning_rate, WEIGHT_DECAY)
         self.scaler = self.place.grad_scaler()
         self.ready()
@@ -59,12 +61,8 @@ class OwnLane(Lane):
         adapter = {names.get(name, name): value for name, value in LORA.items()}
         adapter["target_modules"] = tuple(adapter["target_modules"])
         config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, train=self.trains, **adapter)
-        self.model, _ = train.build_model(config, directory, self.task)
-        if self.fast:
-            for part in (gpt2, lora, dropout):
-                part.use_fast(self.model)
-            if self.precision == "bf16":
-                gpt2.hold_frozen(self.model, torch.bfloat16)
+        self.model, _ = build_model(config, directory, Classification(self.task))
+        put_on(self.model, self.place)
 
     def before_step(self) -> None:
         """What a request for a step may ask for besides."""
@@ -138,8 +136,7 @@ class LadderLane(OwnLane):
 
     def before_step(self, rung: str) -> None:
         pieces = pieces_up_to(rung)
-        for part in (gpt2, lora, dropout):
-            part.use_plain(self.model)
+        use_plain(self.model)
         if "packed" in pieces:
             gpt2.use_fast(self.model)
         gpt2.fast.packed_block = packed_block if "pruned" in pieces else unpruned_block
