@@ -20,7 +20,7 @@ import lora
 from tasks.config import TASKS, TrainConfig
 from tasks.model import build_model, put_on
 from tasks.product import save_product
-from tasks.settings import ROOT, locate, read_settings, recipe, source_of
+from tasks.settings import ROOT, locate, recipe, settings_from, source_of
 from tasks.steps import Epochs
 from training.device import Place, choose_place
 from training.distributed import run_together, sum_gradients
@@ -187,6 +187,10 @@ def open_run_directory(config: TrainConfig):
     return open_run(output_dir, Path("runs") / config.preset, resume=bool(resume), overwrite=config.overwrite)
 
 
+def read_settings(argv: list[str]) -> TrainConfig:
+    """Flags over the preset, or, for a run to go on with, over the settings that run was started with."""
+    return settings_from(argv, prog="train.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+
+
 if __name__ == "__main__":
-    about = {"prog": "train.py", "description": __doc__.split("\n\n")[0], "epilog": EXAMPLES}
-    sys.exit(run_door(lambda: run_together(lambda: main(read_settings(sys.argv[1:], **about)))))
+    sys.exit(run_door(lambda: run_together(lambda: main(read_settings(sys.argv[1:])))))

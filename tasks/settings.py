@@ -11,7 +11,7 @@ from training.state import run_of
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def read_settings(argv: list[str], **about: str) -> TrainConfig:
+def settings_from(argv: list[str], **about: str) -> TrainConfig:
     """Flags over the preset, or, for a run to go on with, over the settings that run was started with.
 
     `about`: prog, description and epilog of --help.
