@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt2.fast_head import FastLMHead
 from gpt2.model import (
     GPT2MLP,
     Conv1D,
     GPT2Attention,
     GPT2Block,
     GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
     GPT2Output,
     classification_loss,
 )
@@ -94,7 +96,7 @@ class FastGPT2MLP(GPT2MLP):
 
 
 _FAST = {GPT2ForSequenceClassification: FastGPT2ForSequenceClassification, GPT2MLP: FastGPT2MLP}
-_PLAIN = {fast: plain for plain, fast in _FAST.items()}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()} | {FastLMHead: nn.Linear}
 
 
 def use_fast(model: nn.Module) -> None:
@@ -104,6 +106,8 @@ def use_fast(model: nn.Module) -> None:
         if isinstance(module, GPT2Attention) and "attn_dropout" not in module._modules:
             # The plain form leaves dropout to one function call; here it is a step of its own.
             module.attn_dropout = nn.Dropout(module.attn_pdrop).train(module.training)
+        if isinstance(module, GPT2LMHeadModel) and type(module.lm_head) is nn.Linear:
+            module.lm_head.__class__ = FastLMHead
 
 
 def use_plain(model: nn.Module) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gpt2.cache import BlockCache, KeyValueCache
 from gpt2.checkpoint import PretrainedModel
 from gpt2.config import CheckpointError, GPT2Config
 from gpt2.packing import send
@@ -63,12 +64,14 @@ class GPT2Attention(nn.Module):
         self.attn_pdrop = config.attn_pdrop
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:  # (B, T, D) -> (B, T, D)
+    def forward(self, x: Tensor, mask: Tensor | None, cache: BlockCache | None = None) -> Tensor:  # both (B, T, D)
         B, T, D = x.shape
         # q, k and v stay strided views of one tensor: attention dropout's rounding on a CPU depends on the layout.
         q, k, v = (
             t.view(B, T, self.n_head, -1).transpose(1, 2) for t in self.c_attn(x).split(D, dim=2)
         )  # (B, H, T, D/H)
+        if cache is not None:
+            k, v = cache.append(k, v)  # (B, H, past + T, D/H)
         y = F.scaled_dot_product_attention(
             q,
             k,
@@ -101,8 +104,8 @@ class GPT2Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = GPT2MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:  # (B, T, D) -> (B, T, D)
-        x = x + self.attn(self.ln_1(x), mask)
+    def forward(self, x: Tensor, mask: Tensor | None, cache: BlockCache | None = None) -> Tensor:  # both (B, T, D)
+        x = x + self.attn(self.ln_1(x), mask, cache)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -120,20 +123,27 @@ class GPT2Model(PretrainedModel):
         self.apply(self.init_weights)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> GPT2Output:
-        """`input_ids` and `attention_mask` (1 real, 0 padding) are (B, T); positions count from 0 unless given."""
-        T = input_ids.shape[1]
-        if self.config.n_positions < T:
+        """`input_ids` and `attention_mask` (1 real, 0 padding) are (B, T); positions count from 0 unless given.
+
+        With a `cache` the T tokens follow the `past` ones in it, and join them; a mask is then (B, past + T).
+        """
+        T, past = input_ids.shape[1], 0 if cache is None else cache.length
+        if self.config.n_positions < past + T:
             raise ValueError(
-                f"{T} tokens, but this model has {self.config.n_positions} positions; cut the text to that many"
+                f"{past + T} tokens, but this model has {self.config.n_positions} positions; cut the text to that many"
             )
         if position_ids is None:
-            position_ids = torch.arange(T, device=input_ids.device).unsqueeze(0)
+            position_ids = torch.arange(past, past + T, device=input_ids.device).unsqueeze(0)
         x = self.drop(self.wte(input_ids) + self.wpe(position_ids))  # (B, T, D)
-        mask = attention_bias(attention_mask, x.device)
-        for block in self.h:
-            x = self.through(block, x, mask)
+        mask = attention_bias(attention_mask, x.device, T, past)
+        for i, block in enumerate(self.h):
+            x = self.through(block, x, mask, None if cache is None else cache.blocks[i])
         return GPT2Output(last_hidden_state=self.ln_f(x))
 
     def through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -151,16 +161,17 @@ class GPT2Model(PretrainedModel):
             nn.init.normal_(module.c_proj.weight, std=std / math.sqrt(2 * self.config.n_layer))
 
 
-def attention_bias(attention_mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """(B, T) of 1 and 0 -> (B, 1, T, T) of True where a query may look; None stands for plain causal attention.
+def attention_bias(attention_mask: Tensor | None, device: torch.device, T: int, past: int = 0) -> Tensor | None:
+    """True where one of T queries may look, (B, 1, T, past + T) or (T, past + T); `attention_mask` is (B, past + T).
 
+    None stands for plain causal attention, or for a single query that looks at all there is.
     As everywhere here, a mask may stay on the CPU: there it is read without waiting for a GPU.
     """
-    if attention_mask is None or bool(attention_mask.all()):
+    no_padding = attention_mask is None or bool(attention_mask.all())
+    if no_padding and (past == 0 or T == 1):
         return None
-    T = attention_mask.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=device).tril()
-    return causal & send(attention_mask, device).bool()[:, None, None, :]
+    causal = torch.ones(T, past + T, dtype=torch.bool, device=device).tril(past)
+    return causal if no_padding else causal & send(attention_mask, device).bool()[:, None, None, :]
 
 
 class GPT2LMHeadModel(PretrainedModel):
@@ -181,9 +192,10 @@ class GPT2LMHeadModel(PretrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> GPT2Output:
         """`labels` (B, T) are the input ids themselves (the shift is done here); -100 is left out of the mean."""
-        hidden = self.transformer(input_ids, attention_mask, position_ids).last_hidden_state
+        hidden = self.transformer(input_ids, attention_mask, position_ids, cache).last_hidden_state
         logits = self.lm_head(hidden)  # (B, T, V)
         loss = None
         if labels is not None:

@@ -22,10 +22,18 @@ class FastLoraLayer(LoraLayer):
             return super().forward(x)
         h = self.base_layer(x)
         x = x.to(h.dtype)
+        one_token = x.numel() == self.in_features and not torch.is_grad_enabled()  # a step of a model that writes
         for name in names:
             dropped = self.lora_dropout[name](x)
-            h = _AddUpdate.apply(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+            add = add_to_one_token if one_token and len(dtypes | {h.dtype}) == 1 else _AddUpdate.apply
+            h = add(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
         return h
+
+
+def add_to_one_token(h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+    """_AddUpdate for a single token: there turning B round would cost more than all that is multiplied."""
+    h.view(1, -1).addmm_(x.view(1, -1) @ A.T, B.T, alpha=scaling)
+    return h
 
 
 class _AddUpdate(torch.autograd.Function):
