@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("lora", "gpt2", "data", "training")
-DOORS = ("train", "infer")
+DOORS = ("train", "infer", "generate")
 FOLDERS = (*ROOMS, "tasks", "scripts", "benchmarks", "exercises", "tests")
 ATTEMPTS = ROOT / "exercises" / "attempts"  # what a learner writes there is hers
 NAMESPACE = ROOT / "scripts" / "page_namespace.py"
@@ -46,7 +46,7 @@ def test_nothing_needs_the_exercises_but_themselves_and_tests():
             assert "exercises" not in imported(path), path
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", (*ROOMS, "tasks"))
 def test_inside_a_room_imports_form_no_circle(room):
     graph = {}
     for path in (ROOT / room).glob("*.py"):
@@ -93,6 +93,20 @@ def test_no_pickle_no_eval_no_shell():
         if path == NAMESPACE:
             calls.remove("exec")  # of the pages' own blocks, which is all it is for
         assert not calls & {"eval", "exec", "torch.load", "torch.save", "os.system"}, path
+
+
+def test_the_loop_stays_under_240_lines_and_each_file_of_the_meeting_place_under_200():
+    for path in [ROOT / "train.py", *(ROOT / "tasks").glob("*.py")]:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= (240 if path.name == "train.py" else 200), f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_one_place_puts_the_fast_form_in():
+    """But for tests and the lanes that measure its parts one by one."""
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] in (*DOORS, "scripts", "train.py", "infer.py", "generate.py"):
+            text = path.read_text(encoding="utf-8")
+            assert "gpt2.use_fast" not in text and "lora.use_fast" not in text and "(gpt2, lora" not in text, path
 
 
 def test_files_stay_under_300_lines_and_functions_near_50():
