@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lora.config import AdapterError, LoraConfig
-from lora.inject import adapter_names, add_adapter, all_or_nothing, apply_lora, plan, require
+from lora.inject import adapter_names, add_adapter, all_or_nothing, plan, put_in, require
 from lora.layer import LoraLayer, is_conv1d
 from lora.targets import Wrapper, lora_layer, wrappers
 
@@ -83,8 +83,8 @@ def load_adapter(
     wanted = _under_file_keys(_on_meta(planned, adapter_name, config), adapter_name)
     _compare(path, wanted, tensors, config.r)
     tensors = _cast(path, wanted, tensors)
-    with all_or_nothing(model), torch.random.fork_rng(devices=[]):  # what apply_lora draws is overwritten at once
-        apply_lora(model, config, adapter_name, layer)
+    with all_or_nothing(model), torch.random.fork_rng(devices=[]):  # what is drawn is overwritten at once
+        put_in(model, planned, config, adapter_name)
         for key, target in lora_state_dict(model, adapter_name).items():
             target.copy_(tensors[key])
     return model
@@ -148,9 +148,11 @@ def _drop_base_copies(path: Path, planned: dict[str, Wrapper], tensors: dict[str
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """The meta device has nothing to fill, and for its normal distribution torch imports half a compiler."""
+    """The meta device has nothing to fill, and for a normal distribution there torch imports half a compiler."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return (args or tuple(kwargs.values()))[0]  # the tensor, as it is
         return torch.empty(*args) if function is torch.randn else function(*args, **(kwargs or {}))
 
 

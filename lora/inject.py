@@ -5,7 +5,6 @@ name for it) holds the LoraConfig of each adapter.
 """
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -30,18 +29,8 @@ def apply_lora(
     Raises AdapterError for a target that matches nothing or cannot be adapted; after an error nothing is changed.
     """
     planned = plan(model, config, adapter_name, layer)
-    configs: dict[str, LoraConfig] = getattr(model, "peft_config", {})
-    active = _chosen(model)
     with all_or_nothing(model):
-        if not configs and not hasattr(model, "_trainable_before_lora"):
-            model._trainable_before_lora = {name for name, p in model.named_parameters() if p.requires_grad}
-            model.requires_grad_(False)
-        for path, wrapper in planned.items():
-            if model.get_submodule(path) is not wrapper:
-                _replace(model, path, wrapper.train(_original(wrapper).training))
-            add_adapter(wrapper, adapter_name, config)
-        model.peft_config = {**configs, adapter_name: config}
-        _switch(model, active if configs else [adapter_name])
+        put_in(model, planned, config, adapter_name)
     return model
 
 
@@ -56,6 +45,21 @@ def plan(
     if adapter_name in getattr(model, "peft_config", {}):
         raise AdapterError(f"adapter {adapter_name!r} is there already; delete_adapter it or choose another name")
     return planned_wrappers(model, config, layer)
+
+
+def put_in(model: nn.Module, planned: dict[str, Wrapper], config: LoraConfig, adapter_name: str) -> None:
+    """Freeze the model, put the planned wrappers in their places and a new adapter into each."""
+    configs: dict[str, LoraConfig] = getattr(model, "peft_config", {})
+    active = _chosen(model)
+    if not configs and not hasattr(model, "_trainable_before_lora"):
+        model._trainable_before_lora = {name for name, p in model.named_parameters() if p.requires_grad}
+        model.requires_grad_(False)
+    for path, wrapper in planned.items():
+        if model.get_submodule(path) is not wrapper:
+            _replace(model, path, wrapper.train(_original(wrapper).training))
+        add_adapter(wrapper, adapter_name, config)
+    model.peft_config = {**configs, adapter_name: config}
+    _switch(model, active if configs else [adapter_name])
 
 
 def add_adapter(wrapper: Wrapper, name: str, config: LoraConfig) -> None:
@@ -73,7 +77,7 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
     kept = []
     for module in model.modules():
         attributes = vars(module)
-        contents = [(held, copy.copy(held)) for held in attributes.values() if isinstance(held, dict | list)]
+        contents = [(held, held.copy()) for held in attributes.values() if isinstance(held, (dict, list))]
         kept.append((attributes, attributes.copy(), contents))
     random_state = torch.get_rng_state()
     try:

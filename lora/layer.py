@@ -69,7 +69,7 @@ class LoraLayer(nn.Module):
             part.train(self.training)
 
     def adapter(self, name: str) -> dict[str, Tensor]:
-        """A, (r, in), B, (out, r), and what a variant adds, by their keys in peft's files: without the adapter's name."""
+        """A, (r, in), B, (out, r), and what a variant adds, keyed as in peft's files: without the adapter's name."""
         own = [(path.split("."), p) for path, p in self.named_parameters() if not path.startswith("base_layer.")]
         return {".".join([part, *rest]): p for (part, owner, *rest), p in own if owner == name}
 

@@ -4,7 +4,7 @@ from tests.faults.planting import Fault
 
 FORWARD, ADD, DELTA = (f"lora.layer:LoraLayer.{name}" for name in ("forward", "add_adapter", "delta_weight"))
 HEAD = "lora.modules_to_save:ModulesToSaveWrapper.add_adapter"
-SCALING, APPLY, FILE = "lora.config:LoraConfig.scaling", "lora.inject:apply_lora", "lora.checkpoint:lora_state_dict"
+SCALING, APPLY, FILE = "lora.config:LoraConfig.scaling", "lora.inject:put_in", "lora.checkpoint:lora_state_dict"
 MODEL, ATTENTION, BLOCK = (
     f"gpt2.model:GPT2{name}" for name in ("Model.forward", "Attention.forward", "Block.__init__")
 )
