@@ -114,6 +114,19 @@ def test_a_dtype_that_torch_has_not_is_refused(base, adapter):
     assert "F6_E2M3" in refused(base, adapter)
 
 
+def test_a_setting_that_is_there_twice_is_refused(base, adapter):
+    path = adapter / "adapter_config.json"
+    path.write_text(path.read_text().replace('"r": 4', '"r": 4, "r": 8'))
+    assert "'r' is there twice" in refused(base, adapter)
+
+
+@pytest.mark.parametrize("shape", [(10**9, 0), (2,), (2, 8, 4)])
+def test_a_head_that_is_no_matrix_is_refused_before_a_model_for_it_is_built(adapter, shape):
+    edit_tensors(adapter, SCORE=torch.zeros(shape))
+    with pytest.raises(AdapterError, match="score.weight is .*, not .labels, width."):
+        lora.head_shape(adapter)
+
+
 def test_targets_that_match_nothing_are_refused(base, adapter):
     edit_config(adapter, target_modules=["q_proj"], r=10**9)
     assert "'q_proj' matches nothing" in refused(base, adapter)
