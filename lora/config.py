@@ -6,6 +6,7 @@ remaining keys are written with the value that means "not used", so that peft re
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -50,6 +51,10 @@ _UNUSED: dict[str, Any] = {
 # Keys that change nothing about the numbers of a finished adapter.
 _HARMLESS = {"auto_mapping", "revision", "megatron_core", "loftq_config", "qalora_group_size", "runtime_config"}
 _INITS = (True, False, "gaussian")
+_FLAGS = ("use_rslora", "fan_in_fan_out", "inference_mode")
+_TEXTS = ("task_type", "base_model_name_or_path")
+_NUMBERS = ("r", "lora_alpha", "lora_dropout")
+_LARGEST_R = 2**31 - 1  # with which torch can still compute how large a tensor would be
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,23 @@ class LoraConfig:
     base_model_name_or_path: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
-            raise AdapterError(f"LoraConfig: r must be a whole number above 0, not {self.r!r}")
-        if not isinstance(self.lora_alpha, int | float) or not math.isfinite(self.lora_alpha) or self.lora_alpha <= 0:
+        if not isinstance(self.r, int) or isinstance(self.r, bool) or not 1 <= self.r <= _LARGEST_R:
+            raise AdapterError(f"LoraConfig: r must be a whole number above 0 and at most {_LARGEST_R}, not {self.r!r}")
+        if not _is_number(self.lora_alpha) or self.lora_alpha <= 0:
             raise AdapterError(f"LoraConfig: lora_alpha must be a number above 0, not {self.lora_alpha!r}")
-        if not isinstance(self.lora_dropout, int | float) or not 0.0 <= self.lora_dropout < 1.0:
+        if not _is_number(self.lora_dropout) or not 0.0 <= self.lora_dropout < 1.0:
             raise AdapterError(f"LoraConfig: lora_dropout must be at least 0 and below 1, not {self.lora_dropout!r}")
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise AdapterError(f"LoraConfig: {name} must be true or false, not {getattr(self, name)!r}")
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str | None):
+                raise AdapterError(f"LoraConfig: {name} must be a text, not {getattr(self, name)!r}")
         if isinstance(self.target_modules, str):
             raise AdapterError(
                 f"LoraConfig: target_modules must be a list of names, not the pattern {self.target_modules!r}"
             )
-        if self.init_lora_weights not in _INITS:
+        if not any(type(self.init_lora_weights) is type(known) and self.init_lora_weights == known for known in _INITS):
             raise AdapterError(f"LoraConfig: init_lora_weights={self.init_lora_weights!r} is not one of {_INITS}")
         object.__setattr__(self, "target_modules", _names(self.target_modules, "target_modules"))
         saved = _names(self.modules_to_save or (), "modules_to_save")
@@ -121,16 +132,21 @@ class LoraConfig:
         unknown = sorted(set(values) - known - set(_UNUSED) - _HARMLESS - {"peft_type", "peft_version"})
         if any(values[name] for name in unknown):
             raise AdapterError(
-                f"adapter_config.json: unknown settings {', '.join(unknown)}; they may change the result"
+                f"adapter_config.json: unknown settings {ascii(', '.join(unknown))[1:-1]}; they may change the result"
             )
         try:
-            return cls(**{name: value for name, value in values.items() if name in known and value is not None})
+            left_out = {name for name, value in values.items() if value is None and name not in _NUMBERS}
+            return cls(**{name: value for name, value in values.items() if name in known and name not in left_out})
         except TypeError as error:
             raise AdapterError(f"adapter_config.json: {error}") from error
 
 
 def _is_off(value: Any, off: Any) -> bool:
     return value == off or value is None or value is False or value in ([], {})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _names(names: Any, field: str) -> tuple[str, ...]:

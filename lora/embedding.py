@@ -23,23 +23,18 @@ class LoraEmbedding(LoraLayer):
         self.lora_embedding_A = nn.ParameterDict()
         self.lora_embedding_B = nn.ParameterDict()
 
-    @property
-    def lora_A(self) -> nn.ParameterDict:
-        return self.lora_embedding_A
-
-    @property
-    def lora_B(self) -> nn.ParameterDict:
-        return self.lora_embedding_B
+    @staticmethod
+    def wraps(layer: nn.Module) -> bool:
+        return isinstance(layer, nn.Embedding)
 
     def forward(self, ids: Tensor) -> Tensor:  # (...) -> (..., width)
         h = self.base_layer(ids)
         dtype, base = h.dtype, self.base_layer
-        for name in self.active_adapters:
-            if name in self.lora_A and name not in self.merged_adapters:
-                A, B = self.lora_A[name], self.lora_B[name]
-                # what the base layer does to its own gradient, peft does to A's
-                u = F.embedding(ids, A.T, base.padding_idx, base.max_norm, base.norm_type, base.scale_grad_by_freq)
-                h = h + (u @ B.T) * self.scaling[name]
+        for name in self.adapters_in_use():
+            A, B = self.lora_embedding_A[name], self.lora_embedding_B[name]
+            # what the base layer does to its own gradient, peft does to A's
+            u = F.embedding(ids, A.T, base.padding_idx, base.max_norm, base.norm_type, base.scale_grad_by_freq)
+            h = h + (u @ B.T) * self.scaling[name]
         return h.to(dtype)
 
     def add_adapter(self, name: str, r: int, scaling: float, dropout: float, init: bool | str = True) -> None:
@@ -48,11 +43,8 @@ class LoraEmbedding(LoraLayer):
         if init:
             A.zero_(), B.normal_()
         W0 = self.base_layer.weight
-        for part, value in ((self.lora_A, A), (self.lora_B, B)):
+        for part, value in ((self.lora_embedding_A, A), (self.lora_embedding_B, B)):
             rounded = value.to(W0.device, W0.dtype).to(torch.promote_types(W0.dtype, torch.float32))
             part[name] = nn.Parameter(rounded)
         self.lora_dropout[name] = nn.Identity()
         self.scaling[name] = scaling
-
-    def pair(self, name: str) -> dict[str, Tensor]:
-        return {"lora_embedding_A": self.lora_A[name], "lora_embedding_B": self.lora_B[name]}

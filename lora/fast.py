@@ -16,7 +16,7 @@ class FastLoraLayer(LoraLayer):
     """A LoraLayer whose forward is fused where all is of one dtype, or autocast makes it so; else it is LoraLayer's."""
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
-        names = [name for name in self.active_adapters if name in self.lora_A and name not in self.merged_adapters]
+        names = self.adapters_in_use()
         dtypes = {x.dtype, self.base_layer.weight.dtype} | {self.lora_A[name].weight.dtype for name in names}
         if not names or (len(dtypes) > 1 and not torch.is_autocast_enabled(x.device.type)):
             return super().forward(x)

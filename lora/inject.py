@@ -5,63 +5,94 @@ name for it) holds the LoraConfig of each adapter.
 """
 
 import contextlib
-import copy
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import nn
 
 from lora.config import AdapterError, LoraConfig
-from lora.embedding import LoraEmbedding
-from lora.layer import LoraLayer, ModulesToSaveWrapper, is_conv1d
-
-# What lies within a wrapper and is no target of its own.
-_INSIDE = (
-    "base_layer",
-    "lora_A",
-    "lora_B",
-    "lora_embedding_A",
-    "lora_embedding_B",
-    "original_module",
-    "modules_to_save",
-)
+from lora.layer import LoraLayer
+from lora.modules_to_save import ModulesToSaveWrapper
+from lora.targets import Wrapper, lora_layer, planned_wrappers, wrappers
 
 
-def apply_lora(model: nn.Module, config: LoraConfig, adapter_name: str = "default") -> nn.Module:
+def apply_lora(
+    model: nn.Module,
+    config: LoraConfig,
+    adapter_name: str = "default",
+    layer: Callable[[nn.Module], LoraLayer] = lora_layer,
+) -> nn.Module:
     """Freeze `model` and add an adapter to it, in place. Returns the model.
 
     The first adapter is active and trainable; a further one waits, frozen, for `set_adapter`. The layers are
-    visited in the order of `named_modules()`, which fixes the order of the random draws.
-    Raises AdapterError, before anything is changed, for a target that matches nothing or cannot be adapted.
+    visited in the order of `named_modules()`, which fixes the order of the random draws. `layer` wraps a target.
+    Raises AdapterError for a target that matches nothing or cannot be adapted; after an error nothing is changed.
     """
+    planned = plan(model, config, adapter_name, layer)
+    with all_or_nothing(model):
+        put_in(model, planned, config, adapter_name)
+    return model
+
+
+def plan(
+    model: nn.Module, config: LoraConfig, adapter_name: str, layer: Callable[[nn.Module], LoraLayer]
+) -> dict[str, Wrapper]:
+    """path -> the wrappers that a new adapter needs; AdapterError for a name or a target that will not do."""
     if not adapter_name or "." in adapter_name:
         raise AdapterError(
             f"adapter name {adapter_name!r}: a name without dots is needed, it becomes part of parameter names"
         )
-    configs: dict[str, LoraConfig] = getattr(model, "peft_config", {})
-    if adapter_name in configs:
+    if adapter_name in getattr(model, "peft_config", {}):
         raise AdapterError(f"adapter {adapter_name!r} is there already; delete_adapter it or choose another name")
-    saved = _find_saved(model, config)
-    targets = _find_targets(model, config, saved)
+    return planned_wrappers(model, config, layer)
+
+
+def put_in(model: nn.Module, planned: dict[str, Wrapper], config: LoraConfig, adapter_name: str) -> None:
+    """Freeze the model, put the planned wrappers in their places and a new adapter into each."""
+    configs: dict[str, LoraConfig] = getattr(model, "peft_config", {})
     active = _chosen(model)
     if not configs and not hasattr(model, "_trainable_before_lora"):
         model._trainable_before_lora = {name for name, p in model.named_parameters() if p.requires_grad}
         model.requires_grad_(False)
-    for name, layer in targets.items():
-        if not isinstance(layer, LoraLayer):
-            wrapper = LoraEmbedding if isinstance(layer, nn.Embedding) else LoraLayer
-            layer = wrapper(layer).train(layer.training)
-            _replace(model, name, layer)
-        layer.add_adapter(adapter_name, config.r, config.scaling, config.lora_dropout, config.init_lora_weights)
-    for name, module in saved.items():
-        if not isinstance(module, ModulesToSaveWrapper):
-            module = ModulesToSaveWrapper(module).train(module.training)
-            _replace(model, name, module)
-        trained = copy.deepcopy(module.original_module).float()  # what trains is float32, also on a half base
-        module.modules_to_save[adapter_name] = trained.requires_grad_(False)
+    for path, wrapper in planned.items():
+        if model.get_submodule(path) is not wrapper:
+            _replace(model, path, wrapper.train(_original(wrapper).training))
+        add_adapter(wrapper, adapter_name, config)
     model.peft_config = {**configs, adapter_name: config}
     _switch(model, active if configs else [adapter_name])
-    return model
+
+
+def add_adapter(wrapper: Wrapper, name: str, config: LoraConfig) -> None:
+    """Where a LoraConfig ends: layers take plain arguments."""
+    if isinstance(wrapper, LoraLayer):
+        wrapper.add_adapter(name, config.r, config.scaling, config.lora_dropout, config.init_lora_weights)
+    else:
+        wrapper.add_adapter(name)
+
+
+@contextlib.contextmanager
+def all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """After any exception within the block all is as before: modules, tensors, flags and the random state."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    kept = []
+    for module in model.modules():
+        attributes = vars(module)
+        contents = [(held, held.copy()) for held in attributes.values() if isinstance(held, (dict, list))]
+        kept.append((attributes, attributes.copy(), contents))
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        for attributes, values, contents in kept:
+            attributes.clear()
+            attributes.update(values)
+            for held, content in contents:  # in place: others may hold the same dictionary
+                held.clear()
+                held.extend(content) if isinstance(held, list) else held.update(content)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        torch.set_rng_state(random_state)
+        raise
 
 
 def remove_lora(model: nn.Module) -> nn.Module:
@@ -73,7 +104,9 @@ def remove_lora(model: nn.Module) -> nn.Module:
 def merge_and_unload(model: nn.Module) -> nn.Module:
     """A plain model with the active adapters folded in: wrappers gone, trained modules (the head) in place."""
     merge_lora(model)
-    return _unwrap(model, lambda wrapper: _original(wrapper) if isinstance(wrapper, LoraLayer) else wrapper.current())
+    return _unwrap(
+        model, lambda wrapper: wrapper.current() if isinstance(wrapper, ModulesToSaveWrapper) else _original(wrapper)
+    )
 
 
 def merge_lora(model: nn.Module) -> None:
@@ -124,7 +157,7 @@ def set_adapter(model: nn.Module, adapter_name: str | Sequence[str]) -> None:
     """Make one adapter, or the sum of several, the active one; only active adapters train."""
     names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
     for name in names:
-        _require(model, name)
+        require(model, name)
         if names.count(name) > 1:
             raise AdapterError(f"adapter {name!r} is named twice; it would be added twice")
     if any(layer.merged_adapters for layer in _wrapped(model)):
@@ -134,18 +167,15 @@ def set_adapter(model: nn.Module, adapter_name: str | Sequence[str]) -> None:
 
 def delete_adapter(model: nn.Module, adapter_name: str) -> None:
     """Forget one adapter. If it was the only active one, the model is the base model until `set_adapter`."""
-    _require(model, adapter_name)
+    require(model, adapter_name)
     if any(adapter_name in layer.merged_adapters for layer in _wrapped(model)):
         raise AdapterError(f"adapter {adapter_name!r} is merged into the weights; call unmerge_lora before deleting it")
     remaining = [name for name in _chosen(model) if name != adapter_name]
-    for module in model.modules():
-        if isinstance(module, LoraLayer) and adapter_name in module.lora_A:
-            module.delete_adapter(adapter_name)
-        elif isinstance(module, ModulesToSaveWrapper) and adapter_name in module.modules_to_save:
-            del module.modules_to_save[adapter_name]
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer | ModulesToSaveWrapper) and not _adapter_names(module):
-            _replace(model, name, _original(module))
+    for path, wrapper in wrappers(model).items():
+        if adapter_name in adapter_names(wrapper):
+            wrapper.delete_adapter(adapter_name)
+        if not adapter_names(wrapper):
+            _replace(model, path, _original(wrapper))
     del model.peft_config[adapter_name]
     _switch(model, remaining)
 
@@ -172,52 +202,6 @@ def print_trainable_parameters(model: nn.Module) -> None:
     print(f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}")
 
 
-def _find_targets(model: nn.Module, config: LoraConfig, saved: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """The layers whose name is a target or ends in `.target`; a layer that is wrapped already counts as itself."""
-    names = {n: m for n, m in model.named_modules() if n and not _inside_wrapper(n)}
-    found: dict[str, nn.Module] = {}
-    for target in config.target_modules:
-        matches = {n for n in names if n == target or n.endswith(f".{target}")}
-        if not matches:
-            raise AdapterError(f"target module {target!r} matches nothing{_nearest(target, names)}")
-        found |= {name: names[name] for name in matches}
-    ordered = {name: found[name] for name in names if name in found and name not in saved}
-    if not ordered:
-        raise AdapterError(f"target modules {', '.join(found)} are all trained in full; name layers for LoRA as well")
-    for name, layer in ordered.items():
-        if not (isinstance(layer, LoraLayer | nn.Linear | nn.Embedding) or is_conv1d(layer)):
-            raise AdapterError(
-                f"target module {name!r} is a {type(layer).__name__}; LoRA goes on Linear, Conv1D and Embedding layers"
-            )
-    return ordered
-
-
-def _find_saved(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
-    """The modules to train in full. Of the two usual names of a classifier's head, one is enough."""
-    names = {n: m for n, m in model.named_modules() if n and not _inside_wrapper(n)}
-    found: dict[str, nn.Module] = {}
-    for wanted in config.modules_to_save or ():
-        matches = {n: m for n, m in names.items() if n == wanted or n.endswith(f".{wanted}")}
-        if not matches and not (config.task_type == "SEQ_CLS" and wanted in ("classifier", "score")):
-            raise AdapterError(f"modules_to_save {wanted!r} matches nothing{_nearest(wanted, names)}")
-        found |= matches
-    if config.task_type == "SEQ_CLS" and not found:
-        raise AdapterError("task_type SEQ_CLS needs a model with a head called score or classifier")
-    return found
-
-
-def _inside_wrapper(name: str) -> bool:
-    return any(part in name.split(".") for part in _INSIDE)
-
-
-def _nearest(wanted: str, names: dict[str, nn.Module]) -> str:
-    endings = sorted(
-        {name.rsplit(".", 1)[-1] for name, m in names.items() if hasattr(m, "weight") or isinstance(m, LoraLayer)}
-    )
-    close = difflib.get_close_matches(wanted, endings, n=3, cutoff=0.3) or endings
-    return f"; the nearest modules are {', '.join(close)}" if close else ""
-
-
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
@@ -229,18 +213,15 @@ def _switch(model: nn.Module, names: list[str]) -> None:
         model._disabled_adapters = list(names)
     else:
         _activate(model, names)
-    for module in model.modules():
-        if isinstance(module, LoraLayer | ModulesToSaveWrapper):
-            groups = [module.lora_A, module.lora_B] if isinstance(module, LoraLayer) else [module.modules_to_save]
-            for group in groups:
-                for name, part in group.items():
-                    part.requires_grad_(name in names and not model.peft_config[name].inference_mode)
+    for wrapper in wrappers(model).values():
+        for group in _groups(wrapper):
+            for name, part in group.items():
+                part.requires_grad_(name in names and not model.peft_config[name].inference_mode)
 
 
 def _activate(model: nn.Module, names: list[str]) -> None:
-    for module in model.modules():
-        if isinstance(module, LoraLayer | ModulesToSaveWrapper):
-            module.active_adapters = list(names)
+    for wrapper in wrappers(model).values():
+        wrapper.active_adapters = list(names)
 
 
 def _chosen(model: nn.Module) -> list[str]:
@@ -248,21 +229,26 @@ def _chosen(model: nn.Module) -> list[str]:
     return list(model.__dict__.get("_disabled_adapters", active_adapters(model)))
 
 
-def _original(wrapper: LoraLayer | ModulesToSaveWrapper) -> nn.Module:
-    return wrapper.base_layer if isinstance(wrapper, LoraLayer) else wrapper.original_module
+def _original(wrapper: Wrapper) -> nn.Module:
+    return next(wrapper.children())
 
 
-def _adapter_names(wrapper: LoraLayer | ModulesToSaveWrapper) -> list[str]:
-    return list(wrapper.lora_A if isinstance(wrapper, LoraLayer) else wrapper.modules_to_save)
+def _groups(wrapper: Wrapper) -> list[nn.ModuleDict | nn.ParameterDict]:
+    """All that a wrapper holds beside its original: dictionaries, with an entry per adapter."""
+    return list(wrapper.children())[1:]
+
+
+def adapter_names(wrapper: Wrapper) -> set[str]:
+    """The adapters that have a part in this wrapper."""
+    return {name for group in _groups(wrapper) for name in group}
 
 
 def _unwrap(model: nn.Module, keep) -> nn.Module:
     """Put the plain modules back; `keep` chooses what stays of a wrapper."""
     if "_trainable_before_lora" not in model.__dict__:
         return model  # no adapter was ever put in
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer | ModulesToSaveWrapper):
-            _replace(model, name, keep(module))
+    for path, wrapper in wrappers(model).items():
+        _replace(model, path, keep(wrapper))
     trainable = model.__dict__.pop("_trainable_before_lora")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
@@ -279,7 +265,7 @@ def _refuse_shared(model: nn.Module) -> None:
     for path, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(path.removesuffix(".base_layer.weight").removesuffix(".weight"))
     for name, layer in model.named_modules():
-        merges = isinstance(layer, LoraLayer) and any(active in layer.lora_A for active in layer.active_adapters)
+        merges = isinstance(layer, LoraLayer) and any(active in layer.scaling for active in layer.active_adapters)
         sharing = owners[id(layer.base_layer.weight)] if merges else []
         if len(sharing) > 1:
             other = next(owner for owner in sharing if owner != name)
@@ -288,7 +274,7 @@ def _refuse_shared(model: nn.Module) -> None:
             )
 
 
-def _require(model: nn.Module, name: str) -> None:
+def require(model: nn.Module, name: str) -> None:
     there = list(getattr(model, "peft_config", {}))
     if name not in there:
         raise AdapterError(f"no adapter {name!r}; there is {', '.join(there) or 'none'}")

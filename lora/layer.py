@@ -17,7 +17,9 @@ class LoraLayer(nn.Module):
 
     def __init__(self, base_layer: nn.Module):
         super().__init__()
-        self.base_layer = base_layer
+        if not self.wraps(base_layer):
+            raise ValueError(f"{type(self).__name__} does not go on it")
+        self.base_layer = base_layer  # the first child; all others are dictionaries, filed by adapter
         self.lora_dropout = nn.ModuleDict()
         self.lora_A = nn.ModuleDict()
         self.lora_B = nn.ModuleDict()
@@ -29,15 +31,22 @@ class LoraLayer(nn.Module):
         self.in_features, self.out_features = shape if self.transposed else shape[::-1]
         self._unmerged_weight: Tensor | None = None
 
+    @staticmethod
+    def wraps(layer: nn.Module) -> bool:
+        return isinstance(layer, nn.Linear) or is_conv1d(layer)
+
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
         h = self.base_layer(x)
         dtype = h.dtype
-        for name in self.active_adapters:
-            if name in self.lora_A and name not in self.merged_adapters:
-                A, B, dropout = self.lora_A[name], self.lora_B[name], self.lora_dropout[name]
-                x = x.to(A.weight.dtype)  # a half-precision base keeps its adapter in float32
-                h = h + B(A(dropout(x))) * self.scaling[name]
+        for name in self.adapters_in_use():
+            A, B, dropout = self.lora_A[name], self.lora_B[name], self.lora_dropout[name]
+            x = x.to(A.weight.dtype)  # a half-precision base keeps its adapter in float32
+            h = h + B(A(dropout(x))) * self.scaling[name]
         return h.to(dtype)
+
+    def adapters_in_use(self) -> list[str]:
+        """The active adapters of this layer that are not in W0 already."""
+        return [n for n in self.active_adapters if n in self.scaling and n not in self.merged_adapters]
 
     def add_adapter(self, name: str, r: int, scaling: float, dropout: float, init: bool | str = True) -> None:
         """A new pair A, B. The random draws are peft's, in peft's order: both nn.Linear's own, then A's again."""
@@ -59,9 +68,10 @@ class LoraLayer(nn.Module):
         for part in (self.lora_A[name], self.lora_B[name], self.lora_dropout[name]):
             part.train(self.training)
 
-    def pair(self, name: str) -> dict[str, Tensor]:
-        """A, (r, in), and B, (out, r), of an adapter under the names that peft's files give them."""
-        return {"lora_A.weight": self.lora_A[name].weight, "lora_B.weight": self.lora_B[name].weight}
+    def adapter(self, name: str) -> dict[str, Tensor]:
+        """A, (r, in), B, (out, r), and what a variant adds, keyed as in peft's files: without the adapter's name."""
+        own = [(path.split("."), p) for path, p in self.named_parameters() if not path.startswith("base_layer.")]
+        return {".".join([part, *rest]): p for (part, owner, *rest), p in own if owner == name}
 
     @property
     def weight(self) -> Tensor:
@@ -69,24 +79,24 @@ class LoraLayer(nn.Module):
         return self.base_layer.weight
 
     def delete_adapter(self, name: str) -> None:
-        for parts in (self.lora_A, self.lora_B, self.lora_dropout, self.scaling):
+        for parts in (*list(self.children())[1:], self.scaling):
             del parts[name]
         self.active_adapters = [active for active in self.active_adapters if active != name]
 
     def delta_weight(self, name: str) -> Tensor:
-        """`scaling * B A`, the way round of the base layer's weight, in float32."""
-        A, B = self.pair(name).values()
-        delta = B.float() @ A.float()  # (out, in)
+        """`scaling * B A`, the way round of the base layer's weight, in float32 or wider."""
+        A, B, *_ = map(_widened, self.adapter(name).values())
+        delta = B @ A  # (out, in)
         return (delta.T if self.transposed else delta) * self.scaling[name]
 
     @torch.no_grad()
     def merge(self) -> None:
         """Fold the active adapters into W0: one rounding at the end, and W0 itself kept for the way back."""
-        names = [n for n in self.active_adapters if n in self.lora_A and n not in self.merged_adapters]
+        names = self.adapters_in_use()
         if not names:
             return
         W0 = self.base_layer.weight
-        merged = W0.float()
+        merged = _widened(W0)
         for name in names:
             merged = merged + self.delta_weight(name)
         if not torch.isfinite(merged).all():
@@ -105,31 +115,15 @@ class LoraLayer(nn.Module):
 
     def extra_repr(self) -> str:
         ranks = ", ".join(
-            f"{name}: r={len(next(iter(self.pair(name).values())))}, scaling={self.scaling[name]:g}"
-            for name in self.lora_A
+            f"{name}: r={len(next(iter(self.adapter(name).values())))}, scaling={self.scaling[name]:g}"
+            for name in self.scaling
         )
         return f"{ranks}; active={self.active_adapters}, merged={self.merged_adapters}"
 
 
-class ModulesToSaveWrapper(nn.Module):
-    """A module that is trained in full: the original stays as it was, each adapter has a copy of its own."""
-
-    def __init__(self, original_module: nn.Module):
-        super().__init__()
-        self.original_module = original_module
-        self.modules_to_save = nn.ModuleDict()
-        self.active_adapters: list[str] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        module = self.current()
-        return module(x.to(next(module.parameters()).dtype))  # a trained copy is float32, also on a half base
-
-    def current(self) -> nn.Module:
-        """The copy in use: that of the first active adapter which has one, else the original."""
-        for name in self.active_adapters:
-            if name in self.modules_to_save:
-                return self.modules_to_save[name]
-        return self.original_module
+def _widened(part: Tensor) -> Tensor:
+    """Half precision as float32: sums are rounded once, at their end."""
+    return part.to(torch.promote_types(part.dtype, torch.float32))
 
 
 def is_conv1d(layer: nn.Module) -> bool:

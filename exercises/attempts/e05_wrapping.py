@@ -1,6 +1,6 @@
 """Exercise 5: freeze a GPT-2, wrap it, and count. Chapter: docs/04-wrapping.md, "What trains, and how to see it".
 
-`LoraLayer` and `ModulesToSaveWrapper` are the project's own; you put them into the model. See lora/layer.py.
+`LoraLayer` and `ModulesToSaveWrapper` are the project's own; you put them into the model.
 
     wrapped = LoraLayer(layer)                                     around a Conv1D or Linear
     wrapped.add_adapter("default", r, scaling, dropout)            its A and B; scaling is the factor, not alpha
@@ -17,7 +17,8 @@ import copy  # noqa: F401 - you will need it
 
 from torch import nn
 
-from lora.layer import LoraLayer, ModulesToSaveWrapper  # noqa: F401 - you will need it
+from lora.layer import LoraLayer  # noqa: F401 - you will need it
+from lora.modules_to_save import ModulesToSaveWrapper  # noqa: F401 - you will need it
 
 
 def wrap(model: nn.Module, target_modules: list[str], r: int, lora_alpha: float) -> nn.Module:

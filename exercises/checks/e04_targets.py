@@ -8,7 +8,7 @@ from exercises.judge import compare
 TITLE = "Which layers target_modules names"
 CHAPTER = "docs/04-wrapping.md"
 HINT = 'name == target or name.endswith("." + target), for any target; one pass over names keeps their order.'
-SEE = "lora/inject.py, _find_targets"
+SEE = "lora/targets.py, _find_targets"
 
 
 def right(names: list[str], targets: list[str]) -> list[str]:

@@ -4,7 +4,8 @@ import copy
 
 from torch import nn
 
-from lora.layer import LoraLayer, ModulesToSaveWrapper
+from lora.layer import LoraLayer
+from lora.modules_to_save import ModulesToSaveWrapper
 
 
 def wrap(model: nn.Module, target_modules: list[str], r: int, lora_alpha: float) -> nn.Module:

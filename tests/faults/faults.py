@@ -3,7 +3,8 @@
 from tests.faults.planting import Fault
 
 FORWARD, ADD, DELTA = (f"lora.layer:LoraLayer.{name}" for name in ("forward", "add_adapter", "delta_weight"))
-SCALING, APPLY, FILE = "lora.config:LoraConfig.scaling", "lora.inject:apply_lora", "lora.checkpoint:lora_state_dict"
+HEAD = "lora.modules_to_save:ModulesToSaveWrapper.add_adapter"
+SCALING, APPLY, FILE = "lora.config:LoraConfig.scaling", "lora.inject:put_in", "lora.checkpoint:lora_state_dict"
 MODEL, ATTENTION, BLOCK = (
     f"gpt2.model:GPT2{name}" for name in ("Model.forward", "Attention.forward", "Block.__init__")
 )
@@ -48,12 +49,13 @@ FAULTS = [
     Fault("head frozen", APPLY, LAST_LINE_OF_APPLY, LAST_LINE_OF_APPLY +
           "; [m.requires_grad_(False) for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]",
           "what trains is what has lora_ in its name"),
-    Fault("head shared, not copied", APPLY, "copy.deepcopy(module.original_module)", "module.original_module",
+    Fault("head shared, not copied", HEAD, "copy.deepcopy(self.original_module)", "self.original_module",
           "there is one head: but with LoRA off, the tuned head stays"),
-    Fault("head not saved", FILE, "module.modules_to_save[adapter_name].state_dict().items()", "()",
+    Fault("head not saved", FILE, "if adapter_name in adapter_names(w)",
+          "if adapter_name in adapter_names(w) and isinstance(w, LoraLayer)",
           "what is saved is what has lora_ in its name"),
-    Fault("A and B swapped in the file", FILE, "in module.pair(adapter_name).items()",
-          "in zip(module.pair(adapter_name), [t.T.contiguous() for t in module.pair(adapter_name).values()][::-1])",
+    Fault("A and B swapped in the file", "lora.checkpoint:_under_file_keys", "in wrapper.adapter(name).items()",
+          "in zip(wrapper.adapter(name), [t.T.contiguous() for t in wrapper.adapter(name).values()][::-1])",
           "the other convention: x A B"),
     Fault("lora_alpha lost in the file", "lora.config:LoraConfig.from_dict", "if name in known and",
           'if name in known - {"lora_alpha"} and', "the default is often right"),

@@ -29,11 +29,17 @@ def test_scaling_is_alpha_over_r_or_over_its_root():
         ("r", 8.0),
         ("r", True),
         ("r", "8"),
+        ("r", None),
+        ("r", 2**31),
         ("lora_alpha", 0),
         ("lora_alpha", -1),
         ("lora_alpha", float("nan")),
         ("lora_alpha", float("inf")),
         ("lora_alpha", "32"),
+        ("lora_alpha", True),
+        ("lora_alpha", None),
+        ("lora_alpha", 10**400),
+        ("lora_dropout", False),
         ("lora_dropout", -0.1),
         ("lora_dropout", 1.0),
         ("lora_dropout", "half"),
@@ -44,6 +50,12 @@ def test_scaling_is_alpha_over_r_or_over_its_root():
         ("modules_to_save", "score"),
         ("init_lora_weights", "pissa"),
         ("init_lora_weights", "kaiming"),
+        ("init_lora_weights", 1),
+        ("use_rslora", "false"),
+        ("fan_in_fan_out", 1),
+        ("inference_mode", []),
+        ("task_type", 5),
+        ("base_model_name_or_path", {}),
     ],
 )
 def test_a_setting_without_meaning_is_refused_by_its_name(field, value):
@@ -129,6 +141,18 @@ def test_an_unknown_setting_that_is_switched_on_is_refused_and_one_that_is_off_i
     LoraConfig.from_dict(written(brand_new_thing=None, another=False))
     with pytest.raises(AdapterError, match="brand_new_thing"):
         LoraConfig.from_dict(written(brand_new_thing=3))
+
+
+@pytest.mark.parametrize("key", ["r", "lora_alpha", "lora_dropout"])
+def test_a_number_that_is_null_is_not_taken_for_the_default(key):
+    with pytest.raises(AdapterError, match=key):
+        LoraConfig.from_dict(written(**{key: None}))
+
+
+def test_an_unknown_setting_cannot_break_the_message_into_lines():
+    with pytest.raises(AdapterError) as caught:
+        LoraConfig.from_dict(written(**{"a\nb": 1}))
+    assert "a\\nb" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["target_modules", "modules_to_save"])
