@@ -192,16 +192,25 @@ class GPT2LMHeadModel(PretrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        reduction: str = "mean",
         cache: KeyValueCache | None = None,
     ) -> GPT2Output:
-        """`labels` (B, T) are the input ids themselves (the shift is done here); -100 is left out of the mean."""
+        """`labels` (B, T) are the input ids themselves (the shift is done here); -100 is no target.
+
+        The loss, in nats, is the "mean" over the targets or, for a step of several batches, their "sum".
+        """
         hidden = self.transformer(input_ids, attention_mask, position_ids, cache).last_hidden_state
         logits = self.lm_head(hidden)  # (B, T, V)
         loss = None
         if labels is not None:
             targets = F.pad(labels, (0, 1), value=-100)[:, 1:]
-            loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
+            loss = cross_entropy(logits.view(-1, logits.shape[-1]), send(targets.reshape(-1), logits.device), reduction)
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Of logits (N, C) or (N, V), in nats and in float32 at least; a label of -100 counts for nothing."""
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction=reduction)
 
 
 class GPT2ForSequenceClassification(PretrainedModel):
@@ -229,7 +238,7 @@ class GPT2ForSequenceClassification(PretrainedModel):
         logits = self.score(hidden)[
             torch.arange(len(hidden), device=hidden.device), last_token(input_ids, attention_mask)
         ]
-        loss = None if labels is None else classification_loss(logits, labels, reduction)
+        loss = None if labels is None else cross_entropy(logits, labels.view(-1), reduction)
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
 
 
@@ -240,9 +249,3 @@ def last_token(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         return torch.full((B,), T - 1, device=input_ids.device)
     last = (torch.arange(T, device=attention_mask.device) * attention_mask).argmax(dim=-1)
     return send(last, input_ids.device)
-
-
-def classification_loss(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    """Cross entropy of (B, C) and (B,), in float32 at least."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(logits, labels.view(-1), reduction=reduction)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gpt2.packing import PackedRows, send
+from gpt2.packing import PackedRows, send, take
 
 GROUP = 8  # rows at most: more means fewer, larger products, and more fill
 
@@ -60,7 +60,7 @@ class GroupedAttention:
                 first += R
             outputs.append(_attend(q, k, v, bias, dropout).reshape(-1, E))  # on a GPU it need not lie in this order
         out = torch.cat(outputs)
-        return out.view(-1, H * E) if pooled else _Unfill.apply(out, self.home.view(-1)).view(N, H * E)
+        return out.view(-1, H * E) if pooled else take(out, self.home.view(-1)).view(N, H * E)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: nn.Module) -> Tensor:
@@ -94,19 +94,3 @@ class _Fill(torch.autograd.Function):
         at = torch.stack([home + part * S for part in range(3)], dim=1)  # (N, 3, H)
         pieces = torch.cat([grad.reshape(-1, E) for grad in grads])
         return pieces.index_select(0, at.view(-1)).view(N, -1), None
-
-
-class _Unfill(torch.autograd.Function):
-    """x[home], no entry taken twice; what is not taken gets gradient 0."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, home: Tensor) -> Tensor:
-        ctx.save_for_backward(home)
-        ctx.length = len(x)
-        return x.index_select(0, home)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (home,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.length, grad.shape[1]).index_copy_(0, home, grad), None

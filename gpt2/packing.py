@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,32 @@ class PackedRows:
         steps = torch.arange(int(size[0]))
         real = steps < size[:, None]  # (B, longest)
         tensors = (order, (order[:, None] * T + steps)[real], steps.expand_as(real)[real], size.cumsum(0) - 1)
-        return cls(size.tolist(), *(send(tensor, device) for tensor in tensors))
+        return cls(size.tolist(), *tensors).to(device)
+
+    def to(self, device: torch.device) -> "PackedRows":
+        tensors = (self.order, self.tokens, self.positions, self.last)
+        return PackedRows(self.lengths, *(send(tensor, device) for tensor in tensors))
+
+
+def take(x: Tensor, at: Tensor) -> Tensor:
+    """x[at] for an index without repetition: then its gradient is copied home, and nothing has to be added up."""
+    return _Take.apply(x, at)
+
+
+class _Take(torch.autograd.Function):
+    """What is not taken gets gradient 0."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, at: Tensor) -> Tensor:
+        ctx.save_for_backward(at)
+        ctx.length = len(x)
+        return x.index_select(0, at)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (at,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.length, grad.shape[1]).index_copy_(0, at, grad), None
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -133,13 +133,3 @@ def test_saved_files_name_the_class_that_transformers_knows(fast, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["GPT2ForSequenceClassification"]
     again = gpt2.GPT2ForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), fast.parameters()))
-
-
-def test_the_language_model_keeps_its_forward(plain, fast):
-    model = gpt2.GPT2LMHeadModel(CONFIG).double().eval()
-    ids, mask = batch([5, 3], 5)
-    want = model(ids, mask, labels=ids)
-    gpt2.use_fast(model)
-    got = model(ids, mask, labels=ids)
-    torch.testing.assert_close(got.logits, want.logits, rtol=0, atol=1e-13)
-    assert got.last_hidden_state.shape == (2, 5, 32)

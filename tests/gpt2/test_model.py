@@ -113,6 +113,14 @@ def test_lm_loss_predicts_the_next_token_and_leaves_out_minus_100(language_model
     torch.testing.assert_close(got.loss, by_hand)
 
 
+def test_the_sum_of_an_lm_loss_is_the_mean_times_the_targets_and_zero_where_there_are_none(language_model):
+    labels = torch.tensor([[5, -100, 80, 3, -100]])
+    mean, total = (language_model(ROW, labels=labels, reduction=how).loss for how in ("mean", "sum"))
+    torch.testing.assert_close(total, 2 * mean)
+    assert total.dtype == torch.float32
+    assert language_model(ROW, labels=torch.full_like(ROW, -100), reduction="sum").loss == 0
+
+
 def test_classifier_loss_is_the_mean_cross_entropy_in_nats(classifier):
     got = classifier(torch.cat([ROW, ROW.flip(1)]), labels=torch.tensor([2, 0]))
     nats = -got.logits.log_softmax(-1)

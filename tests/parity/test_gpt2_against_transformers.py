@@ -104,6 +104,33 @@ def test_lm_loss_with_labels_left_out_is_the_same_bits(pair):
     assert torch.equal(expected, ours(ids, mask, labels=labels).loss)
 
 
+@pytest.mark.parametrize("padded", ["no", "right", "left", "both"])
+@pytest.mark.parametrize("size", ["tiny", "odd"])
+def test_a_steps_lm_loss_and_gradients_are_the_same_bits_with_dropout_on(pair, size, padded):
+    """Of a step of several batches Trainer tells the model how many targets all of them have; here train.py divides."""
+    ids, mask = batch(SIZES[size][3], padded)
+    labels, items = ids.masked_fill(mask == 0, -100), torch.tensor(83)
+    labels[0, :9] = -100  # a prompt
+    labels[1] = -100
+    theirs, ours = pair("GPT2LMHeadModel", size)
+    losses, gradients, states = [], [], []
+    for model, loss_of in (
+        (theirs, lambda: theirs(input_ids=ids, attention_mask=mask, labels=labels, num_items_in_batch=items).loss),
+        (ours, lambda: ours(ids, mask, labels=labels, reduction="sum").loss / items),
+    ):
+        model.train().zero_grad()
+        torch.manual_seed(9)
+        loss = loss_of()
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+        states.append(torch.get_rng_state())
+        model.eval()
+    assert torch.equal(*losses) and torch.equal(*states) and losses[0] > 0
+    assert list(gradients[0]) == list(gradients[1])
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
+
 def test_classifier_loss_and_gradients_are_the_same_bits_with_dropout_on(pair):
     ids, mask = batch(SIZES["tiny"][3], padded=True)
     losses, gradients, states = [], [], []
