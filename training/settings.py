@@ -105,6 +105,7 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
     )
+    takes_words = any(field.metadata["positional"] for field in dataclasses.fields(cls))
     groups: dict[str, Any] = {}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -115,7 +116,9 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
         kind, repeated = _kind(hints[field.name])
         default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
         options: dict[str, Any] = {"help": (meta["help"] + default).replace("%", "%%")}
-        if kind is bool:
+        if kind is bool and field.default is False and takes_words:
+            options |= {"action": "store_true"}  # `--greedy "See you"` names a flag and a text, not a value
+        elif kind is bool:
             options |= {"type": _parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
         else:
             options |= {"type": kind, "metavar": "|".join(meta["choices"]) or kind.__name__.upper()}

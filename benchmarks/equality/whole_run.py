@@ -1,6 +1,7 @@
 """For the skeptic: one training run twice, by Trainer + peft and by `train.py --exact`; every number must be the same.
 
-    python benchmarks/equality/whole_run.py        about half a minute on a CPU; exit code 1 if one bit differs
+    python benchmarks/equality/whole_run.py                     about half a minute on a CPU; exit code 1 if a bit differs
+    python benchmarks/equality/whole_run.py --task language     the same for a model that learns to write
 
 A random GPT-2 written by transformers, random messages, all dropouts at 0.1, two epochs with a short last batch. What
 exact mode means, and what it does not: docs/equivalence.md.
@@ -23,6 +24,8 @@ import transformers as hf  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import data  # noqa: E402
+import gpt2  # noqa: E402
+from data import IGNORED  # noqa: E402
 
 SEED, BATCH, EPOCHS, RATE = 42, 8, 2, 1e-3
 
@@ -41,25 +44,42 @@ def write_inputs(work: Path) -> None:
     hf.GPT2LMHeadModel(config).save_pretrained(work)
 
 
-def run_reference(work: Path) -> tuple[list[dict], dict]:
-    dataset = data.load_texts(data.Source(str(work / "rows.tsv")), data.TextRule())
-    rows = data.split_rows(dataset, kind="stratified", test_size=0.2, val_size=0.1, seed=23).train
+def features(work: Path, tokenizer: hf.PreTrainedTokenizerBase, task: str) -> list[dict]:
+    """The training rows as Trainer takes them. A writer's labels are this project's: the ends of texts are learned."""
+    how = {"kind": "stratified", "test_size": 0.2, "val_size": 0.1, "seed": 23}
+    source, rule = data.Source(str(work / "rows.tsv")), data.TextRule()
+    if task == "classification":
+        texts = data.load_texts(source, rule)
+        rows = data.split_rows(texts, **how).train
+        return [tokenizer(texts.texts[i], truncation=True, max_length=64) | {"labels": texts.labels[i]} for i in rows]
+    documents, split = data.split_documents(data.load_documents(source, rule), **how)
+    ours = {"eos_token_id": 0, "max_length": 64}
+    windows = data.make_windows(gpt2.Tokenizer(work), documents.items, split.train, **ours)
+    labels = [[IGNORED] * w.first_target + list(w.targets) for w in windows]
+    return [{"input_ids": list(w.ids), "labels": known} for w, known in zip(windows, labels)]
+
+
+def run_reference(work: Path, task: str) -> tuple[list[dict], dict]:
     tokenizer = hf.GPT2TokenizerFast(str(work / "vocab.json"), str(work / "merges.txt"), pad_token="<|endoftext|>")
     hf.set_seed(SEED)
-    model = hf.GPT2ForSequenceClassification.from_pretrained(work, pad_token_id=tokenizer.pad_token_id)
+    kind, task_type, collator = {
+        "classification": (hf.GPT2ForSequenceClassification, "SEQ_CLS", hf.DataCollatorWithPadding),
+        "language": (hf.GPT2LMHeadModel, "CAUSAL_LM", hf.DataCollatorForSeq2Seq),  # it fills up labels with -100
+    }[task]
+    model = kind.from_pretrained(work, pad_token_id=tokenizer.pad_token_id)
     config = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["wte", "c_attn", "c_proj", "c_fc"]}
-    model = peft.get_peft_model(model, peft.LoraConfig(**config, fan_in_fan_out=True, task_type="SEQ_CLS"))
+    model = peft.get_peft_model(model, peft.LoraConfig(**config, fan_in_fan_out=True, task_type=task_type))
     flags = {"report_to": "none", "save_strategy": "no", "logging_steps": 1, "use_cpu": True, "disable_tqdm": True}
     flags |= {"per_device_train_batch_size": BATCH, "num_train_epochs": EPOCHS, "learning_rate": RATE, "seed": SEED}
-    train = [tokenizer(dataset.texts[i], truncation=True, max_length=64) | {"labels": dataset.labels[i]} for i in rows]
     arguments = hf.TrainingArguments(str(work / "theirs"), **flags, weight_decay=0.01)
-    trainer = hf.Trainer(model, arguments, hf.DataCollatorWithPadding(tokenizer), train)
+    trainer = hf.Trainer(model, arguments, collator(tokenizer), features(work, tokenizer, task))
     trainer.train()
     return [e for e in trainer.state.log_history if "grad_norm" in e], peft.get_peft_model_state_dict(model)
 
 
-def run_ours(work: Path) -> tuple[list[dict], dict]:
-    flags = {"model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours", "split": "stratified"}
+def run_ours(work: Path, task: str) -> tuple[list[dict], dict]:
+    flags = {"task": task, "model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours"}
+    flags["split"] = "stratified"
     flags |= {"batch_size": BATCH, "epochs": EPOCHS, "lr": RATE, "seed": SEED, "load_best_model_at_end": False}
     command = [sys.executable, str(ROOT / "train.py"), "--exact", *(f"--{k}={v}" for k, v in flags.items())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -68,10 +88,12 @@ def run_ours(work: Path) -> tuple[list[dict], dict]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(usage=__doc__).parse_args()
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--task", default="classification", choices=("classification", "language"))
+    task = parser.parse_args().task
     with tempfile.TemporaryDirectory() as name:
         write_inputs(Path(name))
-        (theirs, tensors), (ours, found) = run_reference(Path(name)), run_ours(Path(name))
+        (theirs, tensors), (ours, found) = run_reference(Path(name), task), run_ours(Path(name), task)
     same = {key: [e[key] for e in theirs] == [e[key] for e in ours] for key in ("loss", "grad_norm", "learning_rate")}
     same |= {key: key in found and tensors[key].equal(found[key]) for key in tensors}
     print(*(f"{'same bits' if ok else 'DIFFERENT':10} {key}" for key, ok in same.items()), sep="\n")
