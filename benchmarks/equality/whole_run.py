@@ -1,7 +1,7 @@
 """For the skeptic: one training run twice, by Trainer + peft and by `train.py --exact`; every number must be the same.
 
-    python benchmarks/equality/whole_run.py                     about half a minute on a CPU; exit code 1 if a bit differs
-    python benchmarks/equality/whole_run.py --task language     the same for a model that learns to write
+    python benchmarks/equality/whole_run.py  about half a minute on a CPU; exit code 1 if a bit differs
+    python benchmarks/equality/whole_run.py --task language  the same for a model that learns to write
 
 A random GPT-2 written by transformers, random messages, all dropouts at 0.1, two epochs with a short last batch. What
 exact mode means, and what it does not: docs/equivalence.md.
