@@ -42,11 +42,13 @@ class Batch:
         return self.counted
 
     def to(self, device: torch.device) -> "Batch":
-        """Ids and labels on `device`; the mask stays: the models read from it how long the rows are."""
-        labels = None if self.labels is None else _send(self.labels, device)
+        """Ids and rows' labels on `device`. The mask stays, and so do texts' labels: the models read where rows end and
+        where targets stand, which must not wait for all that a GPU was given before.
+        """
+        labels = self.labels if self.labels is None or self.labels.dim() > 1 else _send(self.labels, device)
         sent = Batch(_send(self.input_ids, device), self.attention_mask, labels)
         if labels is not None:
-            vars(sent)["counted"] = self.counted  # counted there it would wait for all that the GPU was given before
+            vars(sent)["counted"] = self.counted  # counted there it would wait
         return sent
 
 
