@@ -54,7 +54,7 @@ def cut_into_windows(ids: array, first_target: int, max_length: int, document: i
     `[e, 1, 2, 3, e]` by 3 -> `[e, 1, 2]`, `[2, 3, e]`. Windows that would hold a prompt alone are left out: of a
     prompt that is longer than a window, the text still sees the end.
     """
-    for start in range(0, len(ids) - 1, max_length - 1):
+    for start in range(0, len(ids), max_length - 1):
         window = ids[start : start + max_length]
         first = max(1, first_target - start)
         if first < len(window):

@@ -73,7 +73,8 @@ def test_a_vocabulary_as_large_as_gpt2_s_takes_no_table_of_all_pairs():
 
 
 def test_gzip_costs_what_the_file_would_without_header_and_checksum():
-    texts = ["see you at eight", "see you at nine, then", "日本 🙂"]
+    words = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("ll", "nt", "rd")]
+    texts = [*(" ".join(random.Random(i).choices(words, k=30)) for i in range(40)), "日本 🙂"]
     packed = len(gzip.compress("\n".join(texts).encode(), 9)) - 18
     assert gzip_bits_per_byte(texts) == 8 * packed / sum(len(text.encode()) for text in texts)
 
