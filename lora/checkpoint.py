@@ -153,7 +153,7 @@ class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, "__module__", None) == "torch.nn.init":
             return (args or tuple(kwargs.values()))[0]  # the tensor, as it is
-        return torch.empty(*args) if function is torch.randn else function(*args, **(kwargs or {}))
+        return (torch.empty if function is torch.randn else function)(*args, **(kwargs or {}))
 
 
 def _on_meta(planned: dict[str, Wrapper], name: str, config: LoraConfig) -> dict[str, Wrapper]:

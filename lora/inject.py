@@ -120,10 +120,12 @@ def merge_lora(model: nn.Module) -> None:
     try:
         for layer in layers:
             layer.merge()
-    except ValueError as error:
+    except BaseException as error:
         if not merged_before:
             unmerge_lora(model)
-        raise AdapterError(str(error)) from error
+        if isinstance(error, ValueError):
+            raise AdapterError(str(error)) from error
+        raise
 
 
 def unmerge_lora(model: nn.Module) -> None:

@@ -203,6 +203,20 @@ def test_merge_fails_for_all_layers_or_none(base):
     assert snapshot(base) == before
 
 
+def test_merging_that_is_interrupted_is_undone(base, monkeypatch):
+    tuned(base)
+    before = snapshot(base)
+    finite, calls = torch.isfinite, iter([False, False])
+    monkeypatch.setattr(torch, "isfinite", lambda t: finite(t) if next(calls, None) is False else interrupt())
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_lora(base)
+    assert snapshot(base) == before
+
+
 def test_lm_head_is_not_merged_into_the_weight_that_the_embedding_shares_with_it(tiny_base):
     model = gpt2.GPT2LMHeadModel.from_pretrained(tiny_base)
     apply_lora(model, LoraConfig(target_modules=("c_attn", "lm_head"), init_lora_weights=False))
