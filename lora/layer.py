@@ -18,7 +18,7 @@ class LoraLayer(nn.Module):
     def __init__(self, base_layer: nn.Module):
         super().__init__()
         if not self.wraps(base_layer):
-            raise ValueError(f"{type(self).__name__} does not go on it")
+            raise ValueError(f"{type(self).__name__} does not go on a {type(base_layer).__name__}")
         self.base_layer = base_layer  # the first child; all others are dictionaries, filed by adapter
         self.lora_dropout = nn.ModuleDict()
         self.lora_A = nn.ModuleDict()

@@ -151,7 +151,7 @@ def test_one_model_can_mix_it_with_plain_lora(tiny_base):
 
 def test_a_layer_it_does_not_go_on_and_one_that_is_wrapped_otherwise_are_refused(tiny_base):
     model = base(tiny_base)
-    with pytest.raises(lora.AdapterError, match="wte' is a Embedding; MagnitudeLora does not go on it"):
+    with pytest.raises(lora.AdapterError, match="wte' is a Embedding; MagnitudeLora does not go on a Embedding"):
         lora.apply_lora(model, lora.LoraConfig(target_modules=("wte",)), layer=MagnitudeLora)
     lora.apply_lora(model, CONFIG)
     with pytest.raises(lora.AdapterError, match="wrapped as LoraLayer already, not MagnitudeLora"):
