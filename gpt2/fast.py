@@ -110,9 +110,8 @@ class FastGPT2LMHeadModel(GPT2LMHeadModel):
         As the mask, labels that have stayed on the CPU are read without waiting for a GPU.
         """
         plan = None
-        lengths = self.transformer.lengths_to_pack(input_ids, attention_mask, position_ids)
-        if lengths is not None and labels is not None and reduction in ("mean", "sum"):
-            plan = plan_targets(labels, lengths)
+        if labels is not None and reduction in ("mean", "sum"):
+            plan = plan_targets(labels, self.transformer.lengths_to_pack(input_ids, attention_mask, position_ids))
         if plan is None:
             return super().forward(input_ids, attention_mask, position_ids, labels, reduction, cache)
         device = input_ids.device
@@ -122,12 +121,14 @@ class FastGPT2LMHeadModel(GPT2LMHeadModel):
         return GPT2Output(loss=loss if reduction == "sum" else loss / len(targets))
 
 
-def plan_targets(labels: Tensor, lengths: list[int]) -> tuple[PackedRows, Tensor, Tensor] | None:
+def plan_targets(labels: Tensor, lengths: list[int] | None) -> tuple[PackedRows, Tensor, Tensor] | None:
     """What labels (B, T) ask for: the rows up to their last targets, where in them the M targets are asked, and which.
 
     All on the CPU. What follows a row's last target is of no use to it; one token is left of a row without targets.
-    None where the next token of padding is asked for, which packed rows do not have.
+    None without `lengths`, and where padding is asked for its next token: packed rows have no padding.
     """
+    if lengths is None:
+        return None
     shifted = F.pad(labels.cpu(), (0, 1), value=-100)[:, 1:]
     needed = ((shifted != -100) * torch.arange(1, shifted.shape[1] + 1)).amax(dim=1)
     if (needed > torch.tensor(lengths)).any():

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gpt2.fast_head import FastLMHead
 from gpt2.model import cross_entropy
 
 CHUNK = 256  # rows: fewer multiply slower, more are no faster, at a vocabulary of 8,192 as at GPT-2's
@@ -20,11 +19,11 @@ CHUNK = 256  # rows: fewer multiply slower, more are no faster, at a vocabulary 
 def target_loss(hidden: Tensor, lm_head: nn.Module, targets: Tensor) -> Tensor:
     """The sum of the losses of all targets, in nats, in float32 at least: hidden (M, D) and targets (M,) -> ().
 
-    A head that is no bare nn.Linear (LoRA is on it) is called as it is, and its logits of the targets are kept. So are
+    A head that is no nn.Linear (LoRA is on it) is called as it is, and its logits of the targets are kept. So are
     those in fp16, which is too narrow for a gradient that has not yet been scaled.
     """
     dtype = product_dtype(hidden)
-    if type(lm_head) not in (nn.Linear, FastLMHead) or dtype == torch.float16:
+    if not isinstance(lm_head, nn.Linear) or dtype == torch.float16:
         return cross_entropy(lm_head(hidden), targets, "sum")
     return _TargetLoss.apply(hidden, lm_head.weight, targets, dtype, torch.is_grad_enabled())
 
@@ -48,16 +47,15 @@ class _TargetLoss(torch.autograd.Function):
         )
         for at in range(0, len(h), CHUNK):
             rows = slice(at, at + CHUNK)
-            target = targets[rows, None]
             z = (h[rows] @ W.T).to(loss.dtype)  # (chunk, V), from here on in place: logits, exp, softmax - one-hot
             z -= z.amax(dim=1, keepdim=True)
-            logit = z.gather(1, target)
+            logit = z.gather(1, targets[rows, None])
             total = z.exp_().sum(dim=1, keepdim=True)
             loss += (total.log() - logit).sum()
             if dh is None and dW is None:
                 continue
             z /= total
-            z.scatter_add_(1, target, z.new_full((), -1.0).expand_as(target))
+            z[torch.arange(len(z), device=z.device), targets[rows]] -= 1
             g = z.to(dtype)
             if dh is not None:
                 dh[rows] = g @ W

@@ -11,9 +11,11 @@ import torch
 
 import gpt2
 import lora
+from gpt2 import target_loss
 from gpt2.fast import plan_targets
 from tests.gpt2.test_fast import LEFT, batch, positions_seen
 from tests.gpt2.test_fast_dropout import dropout_language_model
+from tests.gpt2.test_target_loss import MostLogits
 from tests.test_plain_and_fast import fast, language, some_texts
 
 PROMPTS = some_texts([9, 20, 7, 24, 12], [[3], [15], [0], [23], [11]])
@@ -56,7 +58,7 @@ def test_where_the_targets_stand_and_which_they_are():
     rows, kept, targets = plan_targets(labels, [4, 4, 2])
     assert rows.lengths == [3, 2, 1] and rows.tokens.tolist() == [4, 5, 6, 0, 1, 8]
     assert rows.tokens[kept].tolist() == [4, 5, 6, 1] and targets.tolist() == [2, 3, 4, 7]
-    assert plan_targets(labels, [4, 3, 2]) is None  # row 1 asks what follows its end
+    assert plan_targets(labels, [4, 2, 2]) is None  # row 1 asks what follows a token of padding
 
 
 def test_asked_for_a_loss_it_gives_the_loss_alone_and_without_labels_the_logits(plain, quick):
@@ -88,6 +90,15 @@ def test_a_batch_without_a_target_moves_nothing():
     loss.backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert loss == 0 and not any(g.any() for g in gradients)
+
+
+@pytest.mark.parametrize("train", ["lora", "full"])
+def test_a_step_never_holds_the_logits_of_a_batch(monkeypatch, train):
+    monkeypatch.setattr(target_loss, "CHUNK", 4)
+    model, ids = fast(language(train)), torch.ones(3, 20, dtype=torch.long)
+    with MostLogits(101, 32) as most:
+        model(ids, labels=ids).loss.backward()
+    assert most.rows == 4
 
 
 def test_too_many_tokens_are_refused_as_before(quick):
@@ -125,7 +136,8 @@ def test_in_bf16_the_gradient_points_where_that_of_fp32_does(name):
     if hold:
         gpt2.hold_frozen(quick, torch.bfloat16)
     (want_loss, want), (loss, got) = loss_and_gradient(plain, False), loss_and_gradient(quick, True)
-    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(want_loss.item(), rel=0.02) != want_loss
+    assert loss.dtype == torch.float32 and loss != want_loss
+    assert loss.item() == pytest.approx(want_loss.item(), rel=0.02)
     assert got.keys() == want.keys() and {g.dtype for g in got.values()} == {torch.float32}
     a, b = (torch.cat([g.flatten() for g in gradients.values()]) for gradients in (got, want))
     assert torch.cosine_similarity(a, b, dim=0) > 0.995

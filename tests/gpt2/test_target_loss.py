@@ -51,15 +51,17 @@ def test_a_head_that_trains_alone_has_its_gradient():
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-15)
 
 
-class Widest(TorchDispatchMode):
-    """The most rows of logits that any operator gives."""
+class MostLogits(TorchDispatchMode):
+    """The most rows of width `V` that any operator gives; what is `D` high is a view of the head's weight."""
 
-    rows = 0
+    def __init__(self, V, D):
+        super().__init__()
+        self.V, self.D, self.rows = V, D, 0
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         made = operator(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor) and made.dim() == 2 and made.shape[1] == V:
-            self.rows = max(self.rows, made.shape[0])
+        if isinstance(made, torch.Tensor) and made.dim() > 1 and made.shape[-1] == self.V and made.shape[0] != self.D:
+            self.rows = max(self.rows, made[..., 0].numel())
         return made
 
 
@@ -67,10 +69,16 @@ class Widest(TorchDispatchMode):
 def test_no_more_than_a_chunk_of_logits_is_there_at_once_and_none_is_kept(trains):
     hidden, head, targets = given(14, trains=trains)
     kept = []
-    with Widest() as widest, torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+    with (
+        MostLogits(V, D) as most,
+        torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x),
+    ):
         target_loss(hidden, head, targets).backward()
-    assert widest.rows == 4
+    assert most.rows == 4
     assert kept == [(14, D), (V, D)][: 1 + trains]
+
+
+PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.matmul)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -80,7 +88,7 @@ def test_where_no_gradient_is_wanted_none_is_computed(mode):
 
     class Products(TorchDispatchMode):
         def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-            products.extend([operator] * (operator.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm)))
+            products.extend([operator] * (operator.overloadpacket in PRODUCTS))
             return operator(*args, **(kwargs or {}))
 
     with mode(), Products():
