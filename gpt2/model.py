@@ -181,15 +181,24 @@ class GPT2LMHeadModel(PretrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        reduction: str = "mean",
     ) -> GPT2Output:
-        """`labels` (B, T) are the input ids themselves (the shift is done here); -100 is left out of the mean."""
+        """`labels` (B, T) are the input ids themselves (the shift is done here); -100 is no target.
+
+        The loss, in nats, is the "mean" over the targets or, for a step of several batches, their "sum".
+        """
         hidden = self.transformer(input_ids, attention_mask, position_ids).last_hidden_state
         logits = self.lm_head(hidden)  # (B, T, V)
         loss = None
         if labels is not None:
             targets = F.pad(labels, (0, 1), value=-100)[:, 1:]
-            loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
+            loss = token_loss(logits.view(-1, logits.shape[-1]), send(targets.reshape(-1), logits.device), reduction)
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
+
+
+def token_loss(logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
+    """Cross entropy of logits (N, V) in float32 at least; a target of -100 is none."""
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction=reduction)
 
 
 class GPT2ForSequenceClassification(PretrainedModel):
