@@ -16,14 +16,18 @@ from tests.scripts.loading import script
 from training.checkpoint import optimizer_tensors, restore_optimizer, restore_parameters
 from training.errors import Stopped
 from training.optimization import set_learning_rate
+from training.run import read_metrics
 
 
-def pretrain(books: Path, output_dir: Path, **changes) -> None:
-    module = script("pretrain_base")
+def settings_of(books: Path, output_dir: Path, **changes):
     settings = {"vocab_size": 270, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16, "batch_size": (2, 3)}
     settings |= {"corpus": (str(books),), "output_dir": str(output_dir), "held_out": 4, "max_steps": 4}
     settings |= {"eval_steps": 2, "warmup_steps": 1, "precision": "fp32", "device": "cpu"}
-    module.main(script("pretrain_settings").PretrainConfig(**{**settings, **changes}))
+    return script("pretrain_settings").PretrainConfig(**(settings | changes))
+
+
+def pretrain(books: Path, output_dir: Path, **changes) -> None:
+    script("pretrain_base").main(settings_of(books, output_dir, **changes))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -93,6 +97,33 @@ def test_pretraining_for_so_many_minutes_is_pretraining_for_the_steps_that_fit_i
     assert timed.read_bytes() == counted.read_bytes()
     with pytest.raises(ValueError, match="--minutes 1e-06: no step fits"):
         pretrain(corpus, tmp_path / "short", minutes=1e-6)
+
+
+def test_the_loss_of_a_step_is_the_mean_over_all_tokens_but_the_first_of_each_row(corpus, tmp_path):
+    pretrain(corpus, tmp_path, max_steps=1)
+    config = settings_of(corpus, tmp_path, max_steps=1)
+    model = script("pretrain_base").build_model(config, gpt2.Tokenizer(tmp_path))
+    texts = script("corpus").Mixture(tmp_path, {corpus.name: 1.0}, torch.device("cpu"), config.seed)
+    ids = texts.batch(0, 2, 16)
+    targets = model(ids).logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])
+    assert read_metrics(tmp_path)[0]["loss"] == pytest.approx(-targets.mean().item(), rel=1e-6)
+
+
+def test_the_last_evaluation_looks_at_more_windows_than_those_before(corpus, tmp_path, monkeypatch):
+    module, asked = script("pretrain_scores"), []
+    real = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *given: asked.append(given[-1]) or real(*given))
+    pretrain(corpus, tmp_path)
+    assert asked == [64, 512]
+
+
+def test_the_precision_that_was_measured_once_is_kept(corpus, tmp_path, monkeypatch, capsys):
+    for measured in ("bf16", "fp32"):
+        monkeypatch.setattr("training.device.cheaper_precision", lambda width, found=measured: (found, "measured"))
+        pretrain(corpus, tmp_path, precision="auto")
+    assert "precision bf16" in capsys.readouterr().out.split("written to")[1]
+    with pytest.raises(ValueError, match="a change of precision;"):
+        pretrain(corpus, tmp_path, precision="fp32")
 
 
 @pytest.mark.parametrize("name, value", [("learning_rate", 0.5), ("batch_size", (3, 3)), ("seed", 1), ("root", 0.7)])
