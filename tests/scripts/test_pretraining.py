@@ -1,5 +1,6 @@
 """scripts/pretrain_base.py: what it learns from, its optimizers, and that it goes on where it was stopped."""
 
+import functools
 import itertools
 import json
 import math
@@ -38,6 +39,15 @@ def test_a_pretrained_base_is_a_model_directory_that_has_learned_something(corpu
     assert model.config.resid_pdrop == model.config.attn_pdrop == 0.1  # pretraining used none; fine-tuning will
     curve = json.loads((tmp_path / "model" / "pretraining.json").read_text())["curve"]
     assert curve[-1]["train_loss"] < math.log(270) - 0.5 and curve[-1]["bits_per_byte"][corpus.name] < 8
+
+
+def test_a_compiled_model_learns_the_same(corpus, tmp_path, monkeypatch):
+    pretrain(corpus, tmp_path / "plain")
+    traced = functools.partial(torch.compile, backend="eager")  # torch's graph of the model, and no C++ compiler
+    monkeypatch.setattr(torch, "compile", traced)
+    pretrain(corpus, tmp_path / "compiled", compile=True)
+    plain, compiled = (tmp_path / name / "model" / "model.safetensors" for name in ("plain", "compiled"))
+    assert plain.read_bytes() == compiled.read_bytes()
 
 
 def ctrl_c(at: int, times: int):
