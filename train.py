@@ -100,7 +100,7 @@ def fit(
     `rate(n)` is the learning rate of the n-th update, `epochs.step(n)` the batches of the n-th step, and `task` scores
     the model. `forward` is the model compiled, where it is.
     """
-    ranks, parallel = place.ranks, forward or place.ranks.parallel(model)
+    ranks, parallel = place.ranks, place.ranks.parallel(model) if forward is None else forward
     scaler = place.grad_scaler()
     trainee = Trainee(lora.trainable_parameters(model), optimizer, scaler, place)
     torch.manual_seed(ranks.seed(config.seed))

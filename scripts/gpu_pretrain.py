@@ -24,7 +24,8 @@ import torch  # noqa: E402
 import torch._dynamo  # noqa: E402
 from corpus import SEPARATOR, prepare_tokens  # noqa: E402
 from pack_corpus import pack, read_sizes, unpack  # noqa: E402
-from pretrain_base import PretrainConfig, main  # noqa: E402
+from pretrain_base import main  # noqa: E402
+from pretrain_settings import PretrainConfig  # noqa: E402
 
 from training.errors import run_door  # noqa: E402
 from training.settings import option, parse  # noqa: E402

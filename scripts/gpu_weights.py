@@ -6,14 +6,15 @@ Where training was stopped, its newest checkpoint's weights in float32 and its s
 """
 
 import io
-import json
 import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from pretrain_curve import curve_of  # noqa: E402
 
 from benchmarks.speed.gpu_stage import Findings, StageConfig  # noqa: E402
 from training.errors import UsageError, run_door  # noqa: E402
@@ -29,29 +30,27 @@ class WeightsConfig(StageConfig):
 
 def main(config: WeightsConfig) -> None:
     found, work = Findings(config), Path(config.work) / "pretraining"
-    files, curve = kept_files(work)
+    files, curve = kept_files(work), curve_of(work)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path in files:
             tar.add(path, arcname=f"model/{path.name}")
     pieces = write_pieces(packed.getvalue(), Path(config.out))
     step = curve[-1]["step"] if curve else 0
-    said = f"{files[0].parent.relative_to(work)} at step {step:,} in {len(pieces)} pieces"
+    said = f"{files[0].parent.relative_to(work)} in {len(pieces)} pieces; last evaluated after step {step:,}"
     found.note(files=[path.name for path in files], pieces=pieces, curve=curve, headline=said)
     print(said)
 
 
-def kept_files(work: Path) -> tuple[list[Path], list[dict]]:
-    """The finished model, or what the newest checkpoint has of it; and the curve so far."""
+def kept_files(work: Path) -> list[Path]:
+    """The finished model, or what the newest checkpoint has of it."""
     if (work / "model").is_dir():
-        curve = json.loads((work / "model" / "pretraining.json").read_text(encoding="utf-8"))["curve"]
-        return sorted((work / "model").iterdir()), curve
+        return sorted((work / "model").iterdir())
     checkpoints = sorted((work / "checkpoints").glob("step-*"))
     if not checkpoints:
         raise UsageError(f"{work}: neither a model nor a checkpoint")
-    state = checkpoints[-1] / "state.json"
-    tokenizer = [work / "vocab.json", work / "merges.txt"]
-    return [checkpoints[-1] / "trainable.safetensors", state, *tokenizer], json.loads(state.read_text())["curve"]
+    weights = [checkpoints[-1] / name for name in ("trainable.safetensors", "state.json")]
+    return [*weights, work / "vocab.json", work / "merges.txt"]
 
 
 def write_pieces(content: bytes, out: Path) -> list[str]:

@@ -52,6 +52,23 @@ class Muon(torch.optim.Optimizer):
         return parameter.grad.lerp(state["momentum"], momentum)
 
 
+class Joined(torch.optim.Optimizer):
+    """Several optimizers, each of its own parameters, as one: its groups are theirs, and all states stand in one dict.
+
+    A loop that steps, schedules and saves one optimizer does so with all of them.
+    """
+
+    def __init__(self, *optimizers: torch.optim.Optimizer):
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        self.optimizers = optimizers
+        for optimizer in optimizers:
+            optimizer.state = self.state
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     """(..., m, n) -> the same singular vectors with all singular values near 1 (Newton-Schulz)."""
     a, b, c = _QUINTIC

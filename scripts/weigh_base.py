@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from corpus import HeldOut, divide, encode_documents, read_files  # noqa: E402
-from pretrain_base import bits_per_byte  # noqa: E402
+from pretrain_scores import bits_per_byte  # noqa: E402
 
 import data  # noqa: E402
 from gpt2 import GPT2LMHeadModel, Tokenizer  # noqa: E402

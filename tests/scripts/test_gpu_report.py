@@ -177,11 +177,18 @@ def test_weights_are_carried_in_pieces_that_join_to_one_tar(scripts, tmp_path, m
     checkpoint = tmp_path / "pretraining" / "checkpoints" / "step-000020"
     checkpoint.mkdir(parents=True)
     (checkpoint / "trainable.safetensors").write_bytes(bytes(range(256)) * 100)
-    (checkpoint / "state.json").write_text(json.dumps({"curve": [{"step": 20}]}))
+    (checkpoint / "state.json").write_text("{}")
+    log = [{"step": 19, "loss": 2.0}, {"step": 20, "loss": 1.0}]
+    log += [{"step": 20, "part": "validation", "loss": 1.5, "bits_per_byte": {"talk": 2.5}}, {"step": 21, "loss": 0.5}]
+    lines = "".join(json.dumps(entry) + "\n" for entry in log)
+    (tmp_path / "pretraining" / "metrics.jsonl").write_text(lines)
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / "pretraining" / name).touch()
     (tmp_path / "out").mkdir()
-    module.main(module.WeightsConfig(work=str(tmp_path), out=str(tmp_path / "out")))
+    found = tmp_path / "found.json"
+    module.main(module.WeightsConfig(work=str(tmp_path), out=str(tmp_path / "out"), json=str(found)))
+    curve = json.loads(found.read_text())["curve"]
+    assert curve == [{"step": 20, "train_loss": 1.5, "bits_per_byte": {"talk": 2.5}}]
     pieces = sorted((tmp_path / "out").iterdir())
     assert len(pieces) > 2 and all(piece.stat().st_size <= 10_000 for piece in pieces)
     (tmp_path / "joined.tar").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
