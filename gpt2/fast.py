@@ -13,16 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.fast_head import FastLMHead
-from gpt2.model import (
-    GPT2MLP,
-    Conv1D,
-    GPT2Attention,
-    GPT2Block,
-    GPT2ForSequenceClassification,
-    GPT2LMHeadModel,
-    GPT2Output,
-)
+from gpt2.model import GPT2MLP, Conv1D, GPT2Attention, GPT2Block, GPT2ForSequenceClassification, GPT2Output
 from gpt2.packed_attention import GroupedAttention
 from gpt2.packing import PackedRows
 from gpt2.varlen_attention import VarlenAttention, flash_works
@@ -94,7 +85,7 @@ class FastGPT2MLP(GPT2MLP):
 
 
 _FAST = {GPT2ForSequenceClassification: FastGPT2ForSequenceClassification, GPT2MLP: FastGPT2MLP}
-_PLAIN = {fast: plain for plain, fast in _FAST.items()} | {FastLMHead: nn.Linear}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
 
 
 def use_fast(model: nn.Module) -> None:
@@ -104,8 +95,6 @@ def use_fast(model: nn.Module) -> None:
         if isinstance(module, GPT2Attention) and "attn_dropout" not in module._modules:
             # The plain form leaves dropout to one function call; here it is a step of its own.
             module.attn_dropout = nn.Dropout(module.attn_pdrop).train(module.training)
-        if isinstance(module, GPT2LMHeadModel) and type(module.lm_head) is nn.Linear:
-            module.lm_head.__class__ = FastLMHead
 
 
 def use_plain(model: nn.Module) -> None:
@@ -114,6 +103,11 @@ def use_plain(model: nn.Module) -> None:
         module.__class__ = _PLAIN.get(type(module), type(module))
         if isinstance(module, GPT2Attention) and "attn_dropout" in module._modules:
             del module.attn_dropout
+
+
+def is_fast(model: nn.Module) -> bool:
+    """Whether `use_fast` has been here."""
+    return any(type(module) in _PLAIN for module in model.modules())
 
 
 def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:

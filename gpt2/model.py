@@ -203,6 +203,11 @@ class GPT2LMHeadModel(PretrainedModel):
             loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
 
+    def next_logits(self, input_ids: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (B, V) of the token that follows those in the cache and `input_ids`, which join them."""
+        hidden = self.transformer(input_ids, cache=cache).last_hidden_state
+        return self.lm_head(hidden[:, -1:])[:, -1]
+
 
 class GPT2ForSequenceClassification(PretrainedModel):
     """One label per row: a linear `score` on the last real token, which is the only one that has seen the whole row."""
