@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2.cache import KeyValueCache
-from gpt2.fast_head import FastLMHead
 from gpt2.model import (
     GPT2MLP,
     Conv1D,
@@ -176,7 +175,7 @@ _FAST = {
     GPT2LMHeadModel: FastGPT2LMHeadModel,
     GPT2MLP: FastGPT2MLP,
 }
-_PLAIN = {fast: plain for plain, fast in _FAST.items()} | {FastLMHead: nn.Linear}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
 
 
 def use_fast(model: nn.Module) -> None:
@@ -186,8 +185,6 @@ def use_fast(model: nn.Module) -> None:
         if isinstance(module, GPT2Attention) and "attn_dropout" not in module._modules:
             # The plain form leaves dropout to one function call; here it is a step of its own.
             module.attn_dropout = nn.Dropout(module.attn_pdrop).train(module.training)
-        if isinstance(module, GPT2LMHeadModel) and type(module.lm_head) is nn.Linear:
-            module.lm_head.__class__ = FastLMHead
 
 
 def use_plain(model: nn.Module) -> None:
@@ -196,6 +193,11 @@ def use_plain(model: nn.Module) -> None:
         module.__class__ = _PLAIN.get(type(module), type(module))
         if isinstance(module, GPT2Attention) and "attn_dropout" in module._modules:
             del module.attn_dropout
+
+
+def is_fast(model: nn.Module) -> bool:
+    """Whether `use_fast` has been here."""
+    return any(type(module) in _PLAIN for module in model.modules())
 
 
 def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:

@@ -7,13 +7,15 @@ Letters in the shapes:  R texts that are written at once   P tokens of the promp
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gpt2.cache import KeyValueCache
+from gpt2.fast import is_fast
+from gpt2.fast_step import fast_step
 from gpt2.model import GPT2LMHeadModel
 
 
@@ -113,18 +115,18 @@ class Generation:
         """The next token of each text, (R,), until `ended`. Meanwhile the model is in evaluation mode."""
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
+        next_logits = fast_step(self.model) if is_fast(self.model) else self.model.next_logits
         try:
             while self.ended is None:
-                yield self._step()
+                yield self._step(next_logits)
         finally:  # also where the caller has seen enough
             for module in training:
                 module.training = True
 
     @torch.inference_mode()
-    def _step(self) -> Tensor:
+    def _step(self, next_logits: Callable[[Tensor, KeyValueCache], Tensor]) -> Tensor:
         unseen = self._ids[:, self._cache.length : self.length]  # the prompt, and from then on the last token
-        hidden = self.model.transformer(unseen, cache=self._cache).last_hidden_state
-        logits = self.model.lm_head(hidden[:, -1:])[:, -1]  # (R, V)
+        logits = next_logits(unseen, self._cache)  # (R, V)
         tokens = choose(logits.float(), self.ids, self.config, self.generator)
         end = self.model.config.eos_token_id
         if end is not None:

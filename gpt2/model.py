@@ -207,6 +207,11 @@ class GPT2LMHeadModel(PretrainedModel):
             loss = cross_entropy(logits.view(-1, logits.shape[-1]), send(targets.reshape(-1), logits.device), reduction)
         return GPT2Output(loss=loss, logits=logits, last_hidden_state=hidden)
 
+    def next_logits(self, input_ids: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (B, V) of the token that follows those in the cache and `input_ids`, which join them."""
+        hidden = self.transformer(input_ids, cache=cache).last_hidden_state
+        return self.lm_head(hidden[:, -1:])[:, -1]
+
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
     """Of logits (N, C) or (N, V), in nats and in float32 at least; a label of -100 counts for nothing."""

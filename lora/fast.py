@@ -5,6 +5,8 @@ of the frozen layer while multiplying; the backward pass keeps the (dropped) inp
 of its two ways round each narrow product is taken in the one that multiplies faster (several times, for B's gradient).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -22,18 +24,30 @@ class FastLoraLayer(LoraLayer):
             return super().forward(x)
         h = self.base_layer(x)
         x = x.to(h.dtype)
-        one_token = x.numel() == self.in_features and not torch.is_grad_enabled()  # a step of a model that writes
         for name in names:
             dropped = self.lora_dropout[name](x)
-            add = add_to_one_token if one_token and len(dtypes | {h.dtype}) == 1 else _AddUpdate.apply
-            h = add(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+            h = _AddUpdate.apply(h, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
         return h
 
+    def for_few_rows(self) -> Callable[[Tensor], Tensor]:
+        """forward() as a bare function of a few rows (N, in), without dropout and gradients, while no weight changes.
 
-def add_to_one_token(h: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
-    """_AddUpdate for a single token: there turning B round would cost more than all that is multiplied."""
-    h.view(1, -1).addmm_(x.view(1, -1) @ A.T, B.T, alpha=scaling)
-    return h
+        For a model that writes: for one token, looking up what is to be multiplied takes longer than multiplying it.
+        """
+        names = [name for name in self.active_adapters if name in self.lora_A and name not in self.merged_adapters]
+        W, b = self.base_layer.weight, self.base_layer.bias
+        pairs = [(self.lora_A[n].weight.T, self.lora_B[n].weight.T.contiguous(), self.scaling[n]) for n in names]
+        if b is None or len({W.dtype} | {A.dtype for A, _, _ in pairs}) > 1 or torch.is_autocast_enabled(W.device.type):
+            return self
+        W = W if self.transposed else W.T  # (in, out)
+
+        def few_rows(x: Tensor) -> Tensor:  # (N, in) -> (N, out)
+            h = torch.addmm(b, x, W)
+            for A, B, scaling in pairs:
+                h.addmm_(x @ A, B, alpha=scaling)
+            return h
+
+        return few_rows
 
 
 class _AddUpdate(torch.autograd.Function):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gpt2
-from gpt2.fast_head import FEW, FastLMHead
+from gpt2.fast_step import FEW, fast_step
 
 CONFIG = gpt2.GPT2Config(vocab_size=101, n_positions=32, n_embd=32, n_layer=3, n_head=4, eos_token_id=None)
 PROMPT = torch.tensor([[5, 17, 80, 3, 42]])
@@ -101,15 +101,26 @@ def test_one_token_more_than_the_cache_has_room_for_is_refused(plain):
 
 
 @pytest.mark.parametrize("rows", [1, 2, FEW, FEW + 1])
-def test_the_fast_head_gives_the_logits_of_the_plain_one(plain, fast, rows):
-    assert type(fast.lm_head) is FastLMHead
-    x = torch.randn(rows, 1, 32, dtype=torch.float64)
-    with torch.no_grad():
-        want, got = plain.lm_head(x), fast.lm_head(x)
-    torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
-    back = copy.deepcopy(fast)
-    gpt2.use_plain(back)
-    assert type(back.lm_head) is torch.nn.Linear
+def test_a_step_of_the_fast_form_gives_the_logits_of_the_plain_one(plain, fast, rows):
+    text = torch.randint(0, 101, (rows, 20), generator=torch.Generator().manual_seed(2))
+    step, cache = fast_step(fast), gpt2.KeyValueCache(CONFIG)
+    with torch.inference_mode():
+        want = plain(text).logits
+        for at, piece in zip([0, 1, 7, *range(8, 20)], text.split([1, 6, *[1] * 13], dim=1)):
+            got, end = step(piece, cache), at + piece.shape[1]
+            assert cache.length == end
+            torch.testing.assert_close(got, want[:, end - 1], rtol=0, atol=1e-12 * float(want.abs().max()))
+
+
+def test_only_the_fast_form_writes_without_its_modules(plain, fast):
+    calls = []
+    for model in (plain, fast):
+        layer = model.transformer.h[0].attn.c_attn
+        hook = layer.register_forward_hook(lambda *_: calls.append(1))
+        write(model)
+        hook.remove()
+        calls.append("next")
+    assert calls == [*[1] * 12, "next", 1, "next"]
 
 
 # What is written

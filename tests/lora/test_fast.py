@@ -133,3 +133,24 @@ def test_any_model_of_linear_layers_and_its_files(tmp_path):
     torch.testing.assert_close(fast(x), plain(x))
     lora.remove_lora(fast)
     assert type(fast[0]) is nn.Linear
+
+
+@pytest.mark.parametrize("base", [nn.Linear(12, 20), Conv1D(20, 12)], ids=["linear", "conv1d"])
+@pytest.mark.parametrize("state", ["one adapter", "two adapters", "merged", "none active", "half base", "no bias"])
+def test_the_bare_function_for_few_rows_computes_what_the_layer_does(base, state):
+    if state == "no bias":
+        base = nn.Linear(12, 20, bias=False)
+    layer = faster(layer_on(copy.deepcopy(base), dropout=0.3)).eval()
+    if state == "two adapters":
+        layer.add_adapter("b", 3, 0.5, 0.0)
+        layer.double().active_adapters = ["a", "b"]
+        nn.init.normal_(layer.lora_B["b"].weight)
+    if state == "merged":
+        layer.merge()
+    if state == "none active":
+        layer.active_adapters = []
+    dtype = torch.bfloat16 if state == "half base" else torch.float64
+    layer.base_layer.to(dtype)
+    for x in (torch.randn(1, 12, dtype=dtype), torch.randn(5, 12, dtype=dtype)):
+        with torch.inference_mode():
+            torch.testing.assert_close(layer.for_few_rows()(x), layer(x), rtol=0, atol=1e-13)

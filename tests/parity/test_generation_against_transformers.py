@@ -108,6 +108,17 @@ def both(pair, prompt, new, settings, end=None, seed=5):
     return want, got
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_logits_behind_a_cache_are_the_same_bits(rows):
+    ours = random_base(SMALL)
+    theirs, text = their_model(ours), torch.randint(0, 211, (rows, 60))
+    cache, their_cache = gpt2.KeyValueCache(SMALL), transformers.DynamicCache()
+    with torch.inference_mode():
+        for piece in text.split([7, *[1] * 20, 5, 1, 1, 9, *[1] * 17], dim=1):
+            want = theirs(piece, past_key_values=their_cache, use_cache=True).logits
+            assert torch.equal(ours(piece, cache=cache).logits, want)
+
+
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @every_adapter
 @every_form
