@@ -62,13 +62,14 @@ def ctrl_c(at: int, times: int):
     return batch
 
 
-def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, tmp_path, monkeypatch):
+def test_pretraining_stopped_and_started_again_ends_with_the_same_bytes(corpus, tmp_path, monkeypatch, capsys):
     pretrain(corpus, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(script("corpus").Mixture, "batch", ctrl_c(at=3, times=2))
         with pytest.raises(KeyboardInterrupt):  # at once, and step 3 is lost
             pretrain(corpus, tmp_path / "parts")
     pretrain(corpus, tmp_path / "parts")
+    assert "going on after step 2" in capsys.readouterr().out
     whole, parts = (tmp_path / name / "model" for name in ("whole", "parts"))
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
     curves = [json.loads((model / "pretraining.json").read_text())["curve"] for model in (whole, parts)]
