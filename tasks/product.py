@@ -114,8 +114,11 @@ def _class_of(task: str) -> type[nn.Module]:
 def _labels_of(directory: Path, record: TaskRecord | None, model: str | Path | None) -> dict[int, str]:
     if record is not None:
         return dict(enumerate(record.label_names))
-    rows = (lora.head_shape(directory) or (2, 0))[0]
-    known = gpt2.read_config(gpt2.resolve_model(model)).label_names()
+    base = gpt2.read_config(gpt2.resolve_model(model))
+    rows, width = lora.head_shape(directory) or (2, base.n_embd)
+    if width != base.n_embd:  # before a head of so many rows is built
+        raise lora.AdapterError(f"{directory}: its head is {width} wide, {model} {base.n_embd}: made for another base")
+    known = base.label_names()
     return dict(enumerate(known if len(known) == rows else [f"LABEL_{i}" for i in range(rows)]))
 
 
