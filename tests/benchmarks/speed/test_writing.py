@@ -10,6 +10,8 @@ pytest.importorskip("accelerate")
 
 from benchmarks.speed import writing
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
 
 @pytest.mark.slow
 def test_a_small_run_times_every_lane_and_writes_what_it_found(tmp_path, capsys):
