@@ -28,6 +28,7 @@ import gpt2  # noqa: E402
 from data import IGNORED  # noqa: E402
 
 SEED, BATCH, EPOCHS, RATE = 42, 8, 2, 1e-3
+LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["wte", "c_attn", "c_proj", "c_fc"]}
 
 
 def write_inputs(work: Path) -> None:
@@ -67,8 +68,7 @@ def run_reference(work: Path, task: str) -> tuple[list[dict], dict]:
         "language": (hf.GPT2LMHeadModel, "CAUSAL_LM", hf.DataCollatorForSeq2Seq),  # it fills up labels with -100
     }[task]
     model = kind.from_pretrained(work, pad_token_id=tokenizer.pad_token_id)
-    config = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["wte", "c_attn", "c_proj", "c_fc"]}
-    model = peft.get_peft_model(model, peft.LoraConfig(**config, fan_in_fan_out=True, task_type=task_type))
+    model = peft.get_peft_model(model, peft.LoraConfig(**LORA, fan_in_fan_out=True, task_type=task_type))
     flags = {"report_to": "none", "save_strategy": "no", "logging_steps": 1, "use_cpu": True, "disable_tqdm": True}
     flags |= {"per_device_train_batch_size": BATCH, "num_train_epochs": EPOCHS, "learning_rate": RATE, "seed": SEED}
     arguments = hf.TrainingArguments(str(work / "theirs"), **flags, weight_decay=0.01)
@@ -79,9 +79,10 @@ def run_reference(work: Path, task: str) -> tuple[list[dict], dict]:
 
 def run_ours(work: Path, task: str) -> tuple[list[dict], dict]:
     flags = {"task": task, "model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours"}
-    flags["split"] = "stratified"
+    flags |= {"split": "stratified", "lora_r": LORA["r"], "lora_alpha": LORA["lora_alpha"]}
     flags |= {"batch_size": BATCH, "epochs": EPOCHS, "lr": RATE, "seed": SEED, "load_best_model_at_end": False}
     command = [sys.executable, str(ROOT / "train.py"), "--exact", *(f"--{k}={v}" for k, v in flags.items())]
+    command += ["--lora_dropout", str(LORA["lora_dropout"]), "--target_modules", *LORA["target_modules"]]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (work / "ours" / "metrics.jsonl").read_text().splitlines()]
     return [e for e in lines if "grad_norm" in e], load_file(work / "ours" / "adapter" / "adapter_model.safetensors")
