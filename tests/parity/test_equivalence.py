@@ -149,7 +149,8 @@ def test_two_steps_at_the_size_of_gpt2_are_the_same_bits(rows_of):
 
 
 @pytest.mark.slow
-def test_the_whole_run_for_the_skeptic_finds_no_difference():
-    script = [sys.executable, str(ROOT / "benchmarks" / "equality" / "whole_run.py")]
+@pytest.mark.parametrize("task", ["classification", "language"])
+def test_the_whole_run_for_the_skeptic_finds_no_difference(task):
+    script = [sys.executable, str(ROOT / "benchmarks" / "equality" / "whole_run.py"), "--task", task]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "the same to the last bit" in done.stdout, done.stdout + done.stderr
