@@ -54,7 +54,7 @@ class InferConfig:
     batch_size: int = option(64, "rows per forward pass", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str = option("fp32", "of the matrix products", group="machine", choices=PRECISIONS)
-    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="machine")
+    fast: bool | None = option(None, "fast form of the layers; default: except on MPS, untried there", group="machine")
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)

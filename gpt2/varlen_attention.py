@@ -4,8 +4,6 @@ Dao 2023, "FlashAttention-2". The operator is private to torch: the public `varl
 tensors, which call the same kernel, cost milliseconds of Python a block. So it is tried before it is trusted, and
 GroupedAttention is its twin. fp32 has no such kernel, and torch's memory-efficient one is no substitute: for rows of
 different lengths its dropout draws one mask for all of them, and another one in the backward pass.
-
-This module has never run on a GPU: it is off unless asked for.
 """
 
 import functools

@@ -71,7 +71,7 @@ class TrainConfig:
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS)
     gradient_checkpointing: bool = option(False, "less memory, more time, the same numbers", group="machine")
     exact: bool = option(False, "on the CPU, the bits of peft + Trainer; else equal to rounding", group="training")
-    fast: bool | None = option(None, "fast form of the layers; default: on a CPU; untried on a GPU", group="training")
+    fast: bool | None = option(None, "fast form of the layers; default: except on MPS, untried there", group="training")
 
     def __post_init__(self) -> None:
         at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",

@@ -46,16 +46,23 @@ def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, pr
     assert (place.device.type, place.precision) == (device, precision)
     assert why in place.reason
     assert str(place).startswith(f"device {device}, precision {precision}: {place.reason}")
-    assert place.fast == (device == "cpu")
-    assert ("; the plain form of the model, the fast one (--fast) is untried there" in str(place)) != place.fast
 
 
-def test_the_fast_form_is_used_on_a_gpu_only_where_it_is_asked_for_and_then_said_to_be_untried(machine):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_where_the_fast_form_was_tried_it_is_the_default_and_the_plain_one_is_named(machine, device):
     machine(cuda=True, bf16=True)
+    place = choose_place(device, "fp32")
+    assert place.fast and "form" not in str(place)
+    place = choose_place(device, "fp32", fast=False)
+    assert not place.fast and str(place).endswith("; the plain form of the model")
+
+
+def test_on_mps_the_fast_form_is_used_only_where_it_is_asked_for_and_then_said_to_be_untried(machine):
+    machine(mps=True)
+    place = choose_place()
+    assert not place.fast and str(place).endswith("; the plain form of the model, the fast one (--fast) is untried there")
     place = choose_place(fast=True)
     assert place.fast and str(place).endswith("; the fast form, untried there")
-    place = choose_place("cpu", "fp32", fast=False)
-    assert not place.fast and str(place).endswith("; the plain form of the model")
 
 
 def test_what_was_asked_for_is_the_reason(machine):
