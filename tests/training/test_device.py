@@ -60,7 +60,7 @@ def test_where_the_fast_form_was_tried_it_is_the_default_and_the_plain_one_is_na
 def test_on_mps_the_fast_form_is_used_only_where_it_is_asked_for_and_then_said_to_be_untried(machine):
     machine(mps=True)
     place = choose_place()
-    assert not place.fast and str(place).endswith("; the plain form of the model, the fast one (--fast) is untried there")
+    assert not place.fast and str(place).endswith("the plain form of the model, the fast one (--fast) is untried there")
     place = choose_place(fast=True)
     assert place.fast and str(place).endswith("; the fast form, untried there")
 
