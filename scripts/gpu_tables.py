@@ -80,16 +80,20 @@ def alone(lanes: dict[str, Any]) -> str:
     found = [lanes[lane] for lane in LANES]
     rows = [["each lane alone", *LANES]]
     rows.append(["messages, peak MiB", *(f"{lane['peak_bytes, messages'] / 2**20:,.0f}" for lane in found)])
-    for name, (size, length) in FULL.items():
-        told = [Training(SIZES["124M"], size, length, "lora", "bf16", form).parts()["peak"] for form in LANES[2:]]
+    for name in FULL:
         rows.append([f"{name}, peak GB", *(f"{lane[f'peak_bytes, {name}'] / 1e9:.2f}" for lane in found)])
-        rows.append(["    predicted GB", "", "", *(f"{peak / 1e9:.2f}" for peak in told)])
+        rows.append(["    predicted GB", "", "", *(f"{predicted(form, name) / 1e9:.2f}" for form in LANES[2:])])
     profiles = [lane["profile"] for lane in found]
     rows.append(["kernels a step", *(f"{one['count']:,}" for one in profiles)])
     rows.append(["kernels busy", *(f"{one['busy_seconds'] / one['step_seconds']:.0%}" for one in profiles)])
     rows.append(["one batch again, ms a step", *(f"{one['step_seconds'] * 1e3:.0f}" for one in profiles)])
     rows.append(["evaluated, rows/s", *(f"{lane['eval_rows_per_second']:,.0f}" for lane in found)])
     return columns(rows)
+
+
+def predicted(form: str, name: str) -> float:
+    """Bytes at the peak, of one of FULL."""
+    return Training(SIZES["124M"], *FULL[name], "lora", "bf16", form).parts()["peak"]
 
 
 def whole_runs(commands: dict[str, Any]) -> str:
@@ -110,7 +114,10 @@ def pretraining(stages: dict[str, Any]) -> list[str]:
 
 
 def main(config: TablesConfig) -> None:
-    print(tables(json.loads(Path(config.summary[0]).read_text(encoding="utf-8"))))
+    try:
+        print(tables(json.loads(Path(config.summary[0]).read_text(encoding="utf-8"))))
+    except KeyError as missing:
+        raise UsageError(f"{config.summary[0]}: has no {missing}; the tables are of a whole report") from None
 
 
 if __name__ == "__main__":
