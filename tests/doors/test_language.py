@@ -15,6 +15,7 @@ import lora
 import train
 from tasks.language import Language
 
+NUMBERS = "one", "two", "three", "four", "five", "six", "seven", "eight"
 HAM = "see you at {} then", "mum says dinner is at {}", "running {} minutes late sorry"
 
 
@@ -130,7 +131,7 @@ def test_progress_lines_and_the_card_name_the_metrics_of_writing(config, capsys)
 
 def texts_of(tmp_path, kind: str) -> dict:
     """Writes 24 short texts in a form that people have, and says how train.py is told of it."""
-    texts = [form.format(word) for word in "one two three four five six seven eight".split() for form in HAM]
+    texts = [form.format(word) for word in NUMBERS for form in HAM]
     if kind == "documents in a .txt":
         (tmp_path / "mine.txt").write_text("\n<|endoftext|>\n".join(texts))
         return {"dataset": "mine.txt"}
