@@ -51,9 +51,9 @@ class TaskRecord:
             value, outer = getattr(self, name), typing.get_origin(kind) or kind
             if not isinstance(value, outer) or (outer is int and isinstance(value, bool)):
                 raise ValueError(f"{name} is {value!r}, not of type {outer.__name__}")
-        texts = (*self.label_names, *self.base.values())
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("label_names and base must hold texts")
+        for name, texts in (("label_names", self.label_names), ("base", self.base.values())):
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} holds something that is no text")
         if self.task not in KINDS:
             raise ValueError(f"task is {self.task!r}, not one of {', '.join(KINDS)}")
         if self.task == "classification" and len(self.label_names) < 2:
