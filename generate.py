@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ class GenerateConfig:
     def how(self) -> gpt2.GenerationConfig:
         """The settings of the writing; raises UsageError for one that makes no sense."""
         drawn = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
-        if self.greedy and (self.temperature, self.top_k) != (1.0, None):
-            raise UsageError("--greedy draws nothing; leave out --temperature and --top_k")
+        if self.greedy and (self.temperature, self.top_k, self.top_p) != (1.0, None, 0.95):
+            raise UsageError("--greedy draws nothing; leave out --temperature, --top_k and --top_p")
         if self.greedy and self.num_return_sequences > 1:
             raise UsageError("--greedy gives one text for a prompt; leave out --num_return_sequences")
         try:
@@ -82,9 +83,14 @@ class Writer:
     place: Place
     base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
     record: TaskRecord | None
+    is_adapter: bool  # else its weights are those of a whole model, and the untrained ones are not there
 
     def start(self, prompt: str, how: gpt2.GenerationConfig, seed: int = 0) -> gpt2.Generation:
         """The writing, not begun. A text starts with the end token, as in training; raises UsageError for no room."""
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise UsageError("the prompt holds bytes that are not UTF-8 and so are no text") from None
         ids = [self.tokenizer.eos_token_id, *self.tokenizer.encode(prompt)]
         most = self.model.config.n_positions
         if len(ids) >= most:
@@ -140,14 +146,21 @@ def load_writer(
     if merge and product.is_adapter:
         network = lora.merge_and_unload(network)
     put_on(network, place)
-    return Writer(network, gpt2.Tokenizer.from_pretrained(product.home), place, product.base, product.record)
+    tokenizer = gpt2.Tokenizer.from_pretrained(product.home)
+    # With this token train.py has ended each text, whatever the base's config.json names.
+    network.config = network.config.replace(eos_token_id=tokenizer.eos_token_id)
+    return Writer(network, tokenizer, place, product.base, product.record, product.is_adapter)
 
 
 def main(config: GenerateConfig) -> None:
     if config.compare and config.merge:
         raise UsageError("--compare needs the base, which --merge folds away; leave out one of the two")
     how = config.how()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model may write what a terminal has no characters for
     writer = load_writer(config.adapter, config.model, config.device, config.precision, config.fast, config.merge)
+    if config.compare and not writer.is_adapter:
+        raise UsageError("--compare: this is a whole model, and its base is not beside it; give an adapter")
     for prompt in prompts_of(config):
         if config.compare:
             with writer.base():
@@ -159,7 +172,10 @@ def main(config: GenerateConfig) -> None:
 
 def prompts_of(config: GenerateConfig) -> list[str]:
     given = config.prompts or ("",)
-    return [sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt for prompt in given]
+    try:
+        return [sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt for prompt in given]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input: byte {error.start + 1} is not {error.encoding}") from None
 
 
 def show(writer: Writer, prompt: str, how: gpt2.GenerationConfig, seed: int, head: str) -> None:

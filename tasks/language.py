@@ -141,7 +141,9 @@ class Language:
         return "\n".join(lines)
 
     def load_model(self, directory: Path) -> nn.Module:
-        return gpt2.GPT2LMHeadModel.from_pretrained(directory, pad_token_id=self.rows.pad_token_id)
+        """The base; a text ends for it with the tokenizer's end token, whatever its config.json names."""
+        ends = {"pad_token_id": self.rows.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+        return gpt2.GPT2LMHeadModel.from_pretrained(directory, **ends)
 
     def scores(self, part: str, model: nn.Module, batch_size: int, place: Place) -> dict[str, Any]:
         """The METRICS on a part of the texts, "val" or "test"."""

@@ -128,6 +128,8 @@ def _refuse_other_task(directory: Path, record: TaskRecord | None, task: str) ->
     if record is None and (directory / "adapter_config.json").is_file():
         kinds = {task_type: name for name, task_type in TASK_TYPES.items()}
         made_for = kinds.get(read_config(directory).task_type)
+    elif record is None and gpt2.has_head(directory):  # as transformers saves a classifier
+        made_for = "classification"
     if made_for not in (None, task):
         what = {"classification": "a classifier", "language": "a writer"}
         raise lora.AdapterError(f"{directory}: is {what[made_for]}, not {what[task]}; use {DOORS[made_for]} for it")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import data
 from training.errors import StateError
 
 KINDS = ("classification", "language")
@@ -50,14 +51,19 @@ class TaskRecord:
             value, outer = getattr(self, name), typing.get_origin(kind) or kind
             if not isinstance(value, outer) or (outer is int and isinstance(value, bool)):
                 raise ValueError(f"{name} is {value!r}, not of type {outer.__name__}")
-        texts = (*self.label_names, *self.base.values())
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("label_names and base must hold texts")
+        for name, texts in (("label_names", self.label_names), ("base", self.base.values())):
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} holds something that is no text")
         if self.task not in KINDS:
             raise ValueError(f"task is {self.task!r}, not one of {', '.join(KINDS)}")
         if self.task == "classification" and len(self.label_names) < 2:
             raise ValueError("label_names must hold at least two names")
         if self.max_length < 1:
             raise ValueError(f"max_length is {self.max_length}, not above 0")
+        if not 0 <= self.seed < 2**63:  # what torch takes
+            raise ValueError(f"seed is {self.seed}, not at least 0 and below 2**63")
         if not {"name", "fingerprint"} <= set(self.base):
             raise ValueError("base must have a name and a fingerprint")
+        rule = typing.get_type_hints(data.TextRule)
+        if not all(isinstance(value, rule.get(name, ())) for name, value in self.text_rule.items()):
+            raise ValueError(f"text_rule is {self.text_rule!r}; it has {', '.join(rule)}")

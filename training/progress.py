@@ -65,7 +65,9 @@ class Progress:
         self._reset()
 
     def say(self, line: str) -> None:
-        """A line of its own, above the bar."""
+        """A line of its own, above the bar. A terminal without some character of it must not end a run."""
+        encoding = sys.stdout.encoding or "utf-8"
+        line = line.encode(encoding, "replace").decode(encoding)
         if self.bar.disable:
             print(line, flush=True)
         else:

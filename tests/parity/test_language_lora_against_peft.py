@@ -13,8 +13,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
 peft = pytest.importorskip("peft", reason="needs pip install -r requirements-dev.txt")
 
-from benchmarks.comparisons import logits, moved  # noqa: E402
-from benchmarks.side_by_side import SMALL, our_model, random_batch, their_model, write_base  # noqa: E402
+from benchmarks.equality.comparisons import logits, moved  # noqa: E402
+from benchmarks.equality.side_by_side import SMALL, our_model, random_batch, their_model, write_base  # noqa: E402
 
 LM = "LMHeadModel"
 COMMON = {"r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "task_type": "CAUSAL_LM"}
