@@ -63,11 +63,13 @@ def write_picture(figure: Any, output: str) -> None:
 
 
 def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:
-    """Bits a byte of each corpus's held-out documents over the tokens seen."""
-    config, curve = record["config"], record["curve"]
-    seen = [tokens_seen(config, entry["step"]) / 1e6 for entry in curve]
-    for corpus, color in zip(curve[0]["bits_per_byte"], itertools.cycle((BLUE, ORANGE, GREY))):
-        bits = [entry["bits_per_byte"][corpus] for entry in curve]
+    """Bits a byte of each corpus's held-out documents over the tokens seen, those of the model gone on from first."""
+    points, offset = [], 0
+    for part in ([record["before"]] if "before" in record else []) + [record]:
+        points += [(offset + tokens_seen(part["config"], e["step"]), e["bits_per_byte"]) for e in part["curve"]]
+        offset += part["tokens_seen"]
+    for corpus, color in zip(points[0][1], itertools.cycle((BLUE, ORANGE, GREY))):
+        seen, bits = zip(*((tokens / 1e6, each[corpus]) for tokens, each in points))
         axes.plot(seen, bits, color=color, marker="o", markersize=3, label=corpus)
     axes.set(xlabel="tokens seen, millions", ylabel="bits a byte", title="Held-out documents")
     axes.legend(frameon=False)
