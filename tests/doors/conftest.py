@@ -29,14 +29,8 @@ def lively_base(tiny_base, tmp_path_factory) -> Path:
 def writers(lively_base, messages_file, tmp_path_factory) -> Path:
     """A directory with runs on that base: `writer`, `wte` (LoRA on the embedding, too) and `full`."""
     directory = tmp_path_factory.mktemp("runs")
-    common = {
-        "task": "language",
-        "model": str(lively_base),
-        "dataset": str(messages_file),
-        "device": "cpu",
-        "precision": "fp32",
-    }
-    common |= {"max_steps": 6, "learning_rate": 5e-2, "per_device_train_batch_size": 8}
+    common = {"task": "language", "model": str(lively_base), "dataset": str(messages_file), "device": "cpu"}
+    common |= {"precision": "fp32", "max_steps": 6, "learning_rate": 5e-2, "per_device_train_batch_size": 8}
     for name, changes in (("writer", {}), ("wte", {"target_modules": ("wte", "c_attn")}), ("full", {"train": "full"})):
         train.main(train.TrainConfig(**(common | changes), output_dir=str(directory / name)))
     return directory

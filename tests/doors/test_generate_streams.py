@@ -98,11 +98,11 @@ def test_ctrl_c_ends_it_with_130_and_what_was_written_stays(door, monkeypatch):
     plain = gpt2.generation.Generation._step
     steps = []
 
-    def interrupted(self):
+    def interrupted(self, *args):
         steps.append(None)
         if len(steps) == 4:
             raise KeyboardInterrupt
-        return plain(self)
+        return plain(self, *args)
 
     monkeypatch.setattr(gpt2.generation.Generation, "_step", interrupted)
     code, out, err = door("--greedy", "see you")
