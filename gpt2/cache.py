@@ -20,7 +20,7 @@ class BlockCache:
         self.values: Tensor | None = None
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:  # (B, H, T, E) -> (B, H, S, E)
-        """Keep the keys and values of T new tokens, and give back all there are: views, which nobody may write to."""
+        """Keep the keys and values of T new tokens, and give back all there are, as views."""
         if self.keys is None:  # only now are rows, dtype and device known
             B, H, _, E = k.shape
             self.keys, self.values = k.new_empty(B, H, self.capacity, E), v.new_empty(B, H, self.capacity, E)
@@ -30,13 +30,13 @@ class BlockCache:
         self.keys[:, :, start:end] = k
         self.values[:, :, start:end] = v
         self.length = end
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
 
 class KeyValueCache:
-    """One BlockCache for each block of a model. It belongs to one text (or a batch of texts of one length), and to
-    weights that do not change; it is for a forward pass without gradients.
+    """One BlockCache for each block of a model: `model(input_ids, cache=cache)` adds to it, and counts on from it.
 
+    It serves one batch of texts and passes without gradients, and is worth nothing once a weight has changed.
     `capacity` is the number of tokens there is room for, at most and by default `n_positions`.
     """
 

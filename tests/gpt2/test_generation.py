@@ -9,7 +9,9 @@ import torch
 import gpt2
 from gpt2.fast_step import FEW, fast_step
 
-CONFIG = gpt2.GPT2Config(vocab_size=101, n_positions=32, n_embd=32, n_layer=3, n_head=4, eos_token_id=None)
+CONFIG = gpt2.GPT2Config(
+    vocab_size=101, n_positions=32, n_embd=32, n_layer=3, n_head=4, layer_norm_epsilon=1e-3, eos_token_id=None
+)
 PROMPT = torch.tensor([[5, 17, 80, 3, 42]])
 TEXT = torch.randint(0, 101, (2, 32), generator=torch.Generator().manual_seed(1))
 
