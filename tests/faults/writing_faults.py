@@ -88,7 +88,7 @@ WRITING_FAULTS = [
          "a token likelier than top_p leaves nothing to draw"),
     seen(ONE_TOKEN, "multiplied by the temperature", CHOOSE, "scores / config.temperature",
          "scores * config.temperature", "cold is wild and hot is dull"),
-    seen(f"{GENERATION}::test_a_large_penalty_says_nothing_twice_not_even_what_the_prompt_said",
+    seen("tests/gpt2/test_choosing.py::test_the_penalty_makes_what_was_said_less_likely_on_either_side_of_zero",
          "the penalty divides negative logits", CHOOSE,
          "torch.where(said < 0, said * config.repetition_penalty, said / config.repetition_penalty)",
          "said / config.repetition_penalty", "what is unlikely gets likelier by being said"),
