@@ -46,9 +46,9 @@ WRITING_FAULTS = [
     seen(SCORES, "no end after a text", WINDOWS, "*text, eos_token_id]", "*text]", "the tokenizer adds none"),
     seen(SCORES, "no end before a text", WINDOWS, "[eos_token_id, *prompt", "[*prompt",
          "the first token is never foretold, and writing from nothing has nothing to begin with"),
-    seen(LONG, "windows that share two tokens", CUT, "len(ids) - 1, max_length - 1", "len(ids) - 1, max_length - 2",
+    seen(LONG, "windows that share two tokens", CUT, "max_length - 1):", "max_length - 2):",
          "one token is a target twice, and the test texts seem longer"),
-    seen(LONG, "windows that share no token", CUT, "len(ids) - 1, max_length - 1", "len(ids) - 1, max_length",
+    seen(LONG, "windows that share no token", CUT, "max_length - 1):", "max_length):",
          "concatenate and cut: the first token of every window is never a target"),
     # One step
     seen(UNEVEN, "mean of means over batches", STEP, "output.loss / counted",
