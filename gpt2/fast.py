@@ -109,7 +109,7 @@ class FastGPT2LMHeadModel(GPT2LMHeadModel):
         As the mask, labels that have stayed on the CPU are read without waiting for a GPU.
         """
         plan = None
-        if labels is not None and reduction in ("mean", "sum"):
+        if labels is not None and cache is None and reduction in ("mean", "sum"):
             plan = plan_targets(labels, self.transformer.lengths_to_pack(input_ids, attention_mask, position_ids))
         if plan is None:
             return super().forward(input_ids, attention_mask, position_ids, labels, reduction, cache)
