@@ -131,7 +131,7 @@ class Generation:
         end = self.model.config.eos_token_id
         if end is not None:
             tokens = torch.where(self._unfinished, tokens, end)
-            self._unfinished &= tokens != end
+            self._unfinished = tokens != end
         self._ids[:, self.length] = tokens
         self.length += 1
         if not self._unfinished.any():

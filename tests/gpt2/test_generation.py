@@ -8,6 +8,7 @@ import torch
 
 import gpt2
 from gpt2.fast_step import FEW, fast_step
+from gpt2.generation import choose
 
 CONFIG = gpt2.GPT2Config(
     vocab_size=101, n_positions=32, n_embd=32, n_layer=3, n_head=4, layer_norm_epsilon=1e-3, eos_token_id=None
@@ -170,6 +171,12 @@ def test_a_large_penalty_says_nothing_twice_not_even_what_the_prompt_said(model)
     assert len(set(write(model, max_new_tokens=27)[0].tolist())) < 32
 
 
+def test_a_penalty_makes_what_was_said_less_likely_on_either_side_of_zero():
+    config = gpt2.GenerationConfig(max_new_tokens=1, repetition_penalty=2.0)
+    for scores in ([-1.0, -1.5, -2.5], [3.0, 2.0, 1.0], [0.5, 0.3, -1.0]):
+        assert choose(torch.tensor([scores]), torch.tensor([[0, 0]]), config, None).item() == 1
+
+
 # Where it ends
 
 
@@ -219,11 +226,14 @@ def test_a_reader_who_stops_reading_can_go_on_later(model):
     assert len(list(writing)) == 8 and torch.equal(writing.ids, want)
 
 
-def test_writing_in_training_mode_drops_nothing_out_and_leaves_the_mode(plain):
+def test_writing_in_training_mode_drops_nothing_out_keeps_no_graph_and_leaves_the_mode(plain):
     dropping = copy.deepcopy(plain).train()
     dropping.transformer.h[1].eval()
     before = [module.training for module in dropping.modules()]
+    gradients = []
+    dropping.transformer.h[0].register_forward_pre_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
     assert torch.equal(write(dropping), write(plain))
+    assert gradients == [False] * 12
     next(iter(gpt2.generate(dropping, PROMPT, gpt2.GenerationConfig(max_new_tokens=12))))  # given up after one step
     assert [module.training for module in dropping.modules()] == before and torch.is_grad_enabled()
 

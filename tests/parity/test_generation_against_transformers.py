@@ -20,7 +20,7 @@ peft = pytest.importorskip("peft", reason="needs pip install -r requirements-dev
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "gpt2-tiny"
 SMALL = gpt2.GPT2Config(vocab_size=211, n_embd=64, n_layer=2, n_head=4, eos_token_id=None)
 SIZES = {"2 x 64": SMALL, "124M": gpt2.GPT2Config(eos_token_id=None)}
-FORMS = {"plain, float32": torch.float32, "fast, float64": torch.float64}
+FORMS = {"plain, float32": torch.float32, "fast, float64": torch.float64, "plain, bfloat16": torch.bfloat16}
 IDLE = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0,
         "num_return_sequences": 1, "num_beams": 1}  # fmt: skip
 SETTINGS = {
@@ -33,7 +33,7 @@ SETTINGS = {
     "all": {"do_sample": True, "temperature": 0.8, "top_k": 20, "top_p": 0.9, "repetition_penalty": 1.3,
             "num_return_sequences": 3},
 }  # fmt: skip
-every_form = pytest.mark.parametrize("form", FORMS)
+every_form = pytest.mark.parametrize("form", ["plain, float32", "fast, float64"])
 every_adapter = pytest.mark.parametrize("adapter", ["live", "merged"])
 
 
@@ -126,6 +126,11 @@ def test_every_setting_chooses_the_same_tokens(pair, form, adapter, settings):
     want, got = both(pair("2 x 64", adapter, form), prompt_of(7, 211), 48, settings)
     assert want.shape == (settings.get("num_return_sequences", 1), 55) and torch.equal(got, want)
     assert len(set(got[0].tolist())) > 20
+
+
+def test_a_half_precision_model_draws_in_float32_too(pair):
+    want, got = both(pair("2 x 64", "merged", "plain, bfloat16"), prompt_of(7, 211), 48, SETTINGS["all"])
+    assert torch.equal(got, want)
 
 
 @pytest.mark.parametrize("adapter, settings", [("live", "greedy"), ("merged", "all")])
