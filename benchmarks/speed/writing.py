@@ -52,7 +52,7 @@ class WritingConfig:
     )
     shape: str = option("124M", "of the model", group="what", choices=tuple(SHAPES))
     rounds: int = option(9, "turns of each lane", group="what")
-    rows: int = option(16, "texts of a training step", group="what")
+    rows: int = option(32, "texts of a training step", group="what")
     new_tokens: int = option(64, "tokens to write", group="what")
     json: str | None = option(None, "write all that was measured to this file", group="what")
 
