@@ -67,7 +67,7 @@ def draw_pretraining(axes: Any, record: dict[str, Any]) -> None:
     points, offset = [], 0
     for part in ([record["before"]] if "before" in record else []) + [record]:
         points += [(offset + tokens_seen(part["config"], e["step"]), e["bits_per_byte"]) for e in part["curve"]]
-        offset += part["tokens_seen"]
+        offset = points[-1][0]
     for corpus, color in zip(points[0][1], itertools.cycle((BLUE, ORANGE, GREY))):
         seen, bits = zip(*((tokens / 1e6, each[corpus]) for tokens, each in points))
         axes.plot(seen, bits, color=color, marker="o", markersize=3, label=corpus)

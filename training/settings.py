@@ -23,6 +23,7 @@ from typing import Any, NoReturn, TypeVar
 from training.errors import UsageError
 
 Config = TypeVar("Config")
+_TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
 def option(
@@ -46,7 +47,7 @@ def parse(cls: type[Config], argv: Sequence[str], *, prog: str, description: str
 def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, epilog: str = "") -> dict[str, Any]:
     """Only the fields that `argv` names; raises UsageError, with the nearest right flag, for a wrong one."""
     parser = _build_parser(cls, prog, description, epilog)
-    known, unknown = parser.parse_known_args(list(argv))
+    known, unknown = parser.parse_known_args(_spelled_out(cls, argv))
     if unknown:
         raise UsageError(_unknown_flag(parser, unknown[0], prog))
     return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()}
@@ -96,6 +97,18 @@ def check_range(config: Any, names: Sequence[str], least: float) -> None:
             raise UsageError(f"--{name} {value}: must be at least {least}{' and below 2**63' * (value >= 2**63)}")
 
 
+def _spelled_out(cls: type, argv: Sequence[str]) -> list[str]:
+    """`--greedy "See you"` names a switch and a text: where texts may stand, only a value is taken for a switch's."""
+    fields, hints = dataclasses.fields(cls), typing.get_type_hints(cls)
+    if not any(field.metadata["positional"] for field in fields):
+        return list(argv)
+    switches = {f"--{field.name}" for field in fields if _kind(hints[field.name])[0] is bool}
+    switches |= {switch.replace("_", "-") for switch in switches}
+    values = (*_TRUE, *_FALSE)
+    pairs = zip(argv, [*argv[1:], ""])
+    return [f"{word}=true" if word in switches and after.lower() not in values else word for word, after in pairs]
+
+
 def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=prog,
@@ -105,7 +118,6 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
     )
-    takes_words = any(field.metadata["positional"] for field in dataclasses.fields(cls))
     groups: dict[str, Any] = {}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -116,9 +128,7 @@ def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argpar
         kind, repeated = _kind(hints[field.name])
         default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
         options: dict[str, Any] = {"help": (meta["help"] + default).replace("%", "%%")}
-        if kind is bool and field.default is False and takes_words:
-            options |= {"action": "store_true"}  # `--greedy "See you"` names a flag and a text, not a value
-        elif kind is bool:
+        if kind is bool:
             options |= {"type": _parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
         else:
             options |= {"type": kind, "metavar": "|".join(meta["choices"]) or kind.__name__.upper()}
@@ -172,9 +182,9 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
 
 
 def _parse_bool(word: str) -> bool:
-    if word.lower() in ("true", "yes", "1", "on"):
+    if word.lower() in _TRUE:
         return True
-    if word.lower() in ("false", "no", "0", "off"):
+    if word.lower() in _FALSE:
         return False
     raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")
 

@@ -1,5 +1,6 @@
 """This project's lanes: as `train.py` runs, with peft's layers instead of its own, with its gains one at a time."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class OwnLane(Lane):
         adapter["target_modules"] = tuple(adapter["target_modules"])
         config = train.TrainConfig(model=self.plan.model, seed=self.plan.seed, train=self.trains, **adapter)
         self.model, _ = build_model(config, directory, Classification(self.task))
-        put_on(self.model, self.place)
+        put_on(self.model, replace(self.place, fast=self.fast))
 
     def before_step(self) -> None:
         """What a request for a step may ask for besides."""

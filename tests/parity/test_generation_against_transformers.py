@@ -15,6 +15,7 @@ import lora
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 transformers = pytest.importorskip("transformers", reason="needs pip install -r requirements-dev.txt")
+initialization = pytest.importorskip("transformers.initialization")  # no attribute of transformers until imported
 peft = pytest.importorskip("peft", reason="needs pip install -r requirements-dev.txt")
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "gpt2-tiny"
@@ -82,7 +83,7 @@ def pair(tmp_path_factory):
 
 def their_model(ours):
     values = {**ours.config.to_dict(), "eos_token_id": None, "pad_token_id": None, "bos_token_id": None}
-    with transformers.initialization.no_init_weights():
+    with initialization.no_init_weights():
         theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**values)).eval()
     theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
     return theirs

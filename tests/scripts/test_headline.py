@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import train
+from tasks.classification import Classification
 from training.device import choose_place
 from training.errors import Stopped, UsageError
 
@@ -144,7 +145,7 @@ def test_but_for_its_bug_the_loop_takes_the_steps_of_train_py(bugs):
     task, place = bugs.task_of(bugs.MODEL, bugs.DATASET), choose_place("cpu", "fp32")
     config = bugs.BugsConfig(steps=4, batch_size=4, accumulation=2)
     run = bugs.train_with(bugs.LEFT_IN_EVAL, task, config, place)
-    model, _ = train.build_model(train.recipe("tiny", seed=42), Path(bugs.MODEL), task)
+    model, _ = train.build_model(train.recipe("tiny", seed=42), Path(bugs.MODEL), Classification(task))
     optimizer = train.build_optimizer(model, 1e-3, 0.01)
     for step in range(4):
         train.set_learning_rate(optimizer, 1e-3 * (4 - step) / 4)

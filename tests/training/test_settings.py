@@ -102,7 +102,7 @@ def test_a_flag_is_not_guessed_from_its_first_letters():
 @pytest.mark.parametrize(
     "argv, told",
     [
-        (["--use_rslora", "perhaps"], "use_rslora.*'perhaps' is neither true nor false"),
+        (["--use_rslora=perhaps"], "use_rslora.*'perhaps' is neither true nor false"),
         (["--batch_size", "many"], "batch_size.*invalid int value: 'many'"),
         (["--batch_size", "2.5"], "batch_size.*invalid int value: '2.5'"),
         (["--lr", "1e-"], "lr.*invalid float value: '1e-'"),
