@@ -28,6 +28,7 @@ import gpt2  # noqa: E402
 from data import IGNORED  # noqa: E402
 
 SEED, BATCH, EPOCHS, RATE = 42, 8, 2, 1e-3
+PARTS = {"test_size": 0.2, "val_size": 0.1}
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["wte", "c_attn", "c_proj", "c_fc"]}
 
 
@@ -47,7 +48,7 @@ def write_inputs(work: Path) -> None:
 
 def features(work: Path, tokenizer: hf.PreTrainedTokenizerBase, task: str) -> list[dict]:
     """The training rows as Trainer takes them. A writer's labels are this project's: the ends of texts are learned."""
-    how = {"kind": "stratified", "test_size": 0.2, "val_size": 0.1, "seed": 23}
+    how = {"kind": "stratified", **PARTS, "seed": 23}
     source, rule = data.Source(str(work / "rows.tsv")), data.TextRule()
     if task == "classification":
         texts = data.load_texts(source, rule)
@@ -79,7 +80,7 @@ def run_reference(work: Path, task: str) -> tuple[list[dict], dict]:
 
 def run_ours(work: Path, task: str) -> tuple[list[dict], dict]:
     flags = {"task": task, "model": work, "dataset": work / "rows.tsv", "output_dir": work / "ours"}
-    flags |= {"split": "stratified", "lora_r": LORA["r"], "lora_alpha": LORA["lora_alpha"]}
+    flags |= {"split": "stratified", "lora_r": LORA["r"], "lora_alpha": LORA["lora_alpha"], **PARTS}
     flags |= {"batch_size": BATCH, "epochs": EPOCHS, "lr": RATE, "seed": SEED, "load_best_model_at_end": False}
     command = [sys.executable, str(ROOT / "train.py"), "--exact", *(f"--{k}={v}" for k, v in flags.items())]
     command += ["--lora_dropout", str(LORA["lora_dropout"]), "--target_modules", *LORA["target_modules"]]
