@@ -34,8 +34,8 @@ class FastLoraLayer(LoraLayer):
 
         For a model that writes: for one token, looking up what is to be multiplied takes longer than multiplying it.
         """
-        names = [name for name in self.active_adapters if name in self.lora_A and name not in self.merged_adapters]
         W, b = self.base_layer.weight, self.base_layer.bias
+        names = self.adapters_in_use()
         pairs = [(self.lora_A[n].weight.T, self.lora_B[n].weight.T.contiguous(), self.scaling[n]) for n in names]
         if b is None or len({W.dtype} | {A.dtype for A, _, _ in pairs}) > 1 or torch.is_autocast_enabled(W.device.type):
             return self

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from data.documents import SEPARATOR
 from gpt2 import Tokenizer
 from gpt2.packing import send
 from training.errors import UsageError
 from training.files import write_atomically
 
-SEPARATOR = "<|endoftext|>"
 _AT_ONCE = 256  # documents: encode_batch shares them between the cores
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class Windows:
         For no windows one batch that counts for nothing: a process whose share is empty must take part in the step.
         """
         if not rows:
-            empty = data.collate([[self.pad_token_id] * 2], self.pad_token_id)
-            return [data.Batch(empty.input_ids, empty.attention_mask, torch.full_like(empty.input_ids, data.IGNORED))]
+            nothing = data.Window(array("i", [self.pad_token_id] * 2), first_target=2, document=-1)
+            return [data.collate_windows([nothing], self.pad_token_id)]
         return [self._batch(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
 
     def eval_batches(self, rows: Sequence[int], batch_size: int) -> Iterator[data.Batch]:

@@ -12,12 +12,12 @@ from torch import nn
 import gpt2
 import lora
 from lora.checkpoint import read_config
+from tasks.config import TASKS
 from tasks.record import TaskRecord
 from tasks.settings import ROOT
 from training.files import atomic_directory
 
 BUNDLED = ROOT / "assets" / "gpt2-tiny"
-TASK_TYPES = {"classification": "SEQ_CLS", "language": "CAUSAL_LM"}  # peft's names
 DOORS = {"classification": "infer.py", "language": "generate.py"}
 
 
@@ -126,7 +126,7 @@ def _refuse_other_task(directory: Path, record: TaskRecord | None, task: str) ->
     """A writer asked for a label, or a classifier asked to write, would answer nonsense."""
     made_for = record.task if record else None
     if record is None and (directory / "adapter_config.json").is_file():
-        kinds = {task_type: name for name, task_type in TASK_TYPES.items()}
+        kinds = {kind.task_type: name for name, kind in TASKS.items()}
         made_for = kinds.get(read_config(directory).task_type)
     elif record is None and gpt2.has_head(directory):  # as transformers saves a classifier
         made_for = "classification"
