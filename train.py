@@ -20,10 +20,10 @@ import lora
 from tasks.config import TASKS, TrainConfig
 from tasks.model import build_model, put_on
 from tasks.product import save_product
-from tasks.settings import ROOT, locate, recipe, settings_from, source_of
-from tasks.steps import Epochs
+from tasks.settings import ROOT, default_directory, locate, recipe, settings_from, source_of
+from tasks.steps import Epochs, naming
 from training.device import Place, choose_place
-from training.distributed import run_together, sum_gradients
+from training.distributed import Ranks, run_together, sum_gradients
 from training.errors import NonFiniteError, Stopped, run_door
 from training.exact import MEANING, check_exact, draw_for_epoch
 from training.files import write_atomically
@@ -31,8 +31,11 @@ from training.heap import keep_heap
 from training.optimization import build_optimizer, clip_gradients, learning_rate_at, set_learning_rate
 from training.progress import Progress
 from training.report import describe_run, model_card, summary
-from training.run import MetricsLog, StopRequest, open_run, write_config
-from training.state import RunState, Trainee, run_of
+from training.resume import run_of
+from training.run import Run, open_run, write_config
+from training.signals import StopRequest
+from training.state import RunState
+from training.trainee import Trainee
 
 __all__ = ["ROOT", "TrainConfig", "fit", "locate", "main", "read_settings", "recipe", "source_of", "train_step"]
 EXAMPLES = """examples:
@@ -66,10 +69,10 @@ def main(config: TrainConfig) -> dict[str, Any]:
     put_on(model, place, hold=config.train == "lora")  # else frozen weights are saved with the trained ones
     lora.print_trainable_parameters(model)
     record = task.record(config, fingerprint)
-    with place.ranks.enter_on_main(open_run_directory(config)) as run:
-        print(f"writing to {run}")
+    with open_run_directory(config, place.ranks) as run:
+        print(f"writing to {run.path}")
         if place.ranks.is_main and not config.resume_from_checkpoint:
-            write_config(run, config, output_dir=str(run), precision=place.precision)
+            write_config(run.path, config, output_dir=str(run.path), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
         before = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
         known = [task.baselines(part) for part in parts]
@@ -85,17 +88,17 @@ def main(config: TrainConfig) -> dict[str, Any]:
         if others:
             results["also_test"] = others[0] | {"dataset": config.also_test, "seen": parts[1].rows.seen}
         if place.ranks.is_main:
-            save_product(run, model, config.train, tokenizer, record, model_card(results, task))
-            write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
+            save_product(run.path, model, config.train, tokenizer, record, model_card(results, task))
+            write_atomically(run.path / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     print(summary(results, task))
     return results
 
 
 def fit(
     model: nn.Module, optimizer: torch.optim.Optimizer, rate: Callable[[int], float], epochs: Epochs, task: Any,
-    config: TrainConfig, place: Place, run: Path, state: RunState, forward: nn.Module | None = None,
+    config: TrainConfig, place: Place, run: Run, state: RunState, forward: nn.Module | None = None,
 ) -> None:  # fmt: skip
-    """The loop over optimizer steps. Ends with the best weights in the model; raises Stopped on Ctrl-C or SIGTERM.
+    """The loop over optimizer steps. Ends with the best weights in the model; raises Stopped where a signal asks to.
 
     `rate(n)` is the learning rate of the n-th update, `epochs.step(n)` the batches of the n-th step, and `task` scores
     the model. `forward` is the model compiled, where it is.
@@ -104,12 +107,10 @@ def fit(
     scaler = place.grad_scaler()
     trainee = Trainee(lora.trainable_parameters(model), optimizer, scaler, place)
     torch.manual_seed(ranks.seed(config.seed))
-    if config.resume_from_checkpoint:
-        print(trainee.restore(Path(config.resume_from_checkpoint), state, config))
-    chosen_by = next(metric for metric in task.metrics if metric.name == config.metric_for_best_model)
-    choosing = "val" if task.rows.split.val else "test"
-    log = MetricsLog(run / "metrics.jsonl" if ranks.is_main else None, state.step)
+    trainee.start(run, state, config)
     with StopRequest() as stop, Progress(epochs.total, state.step, config.logging_steps, place.fast) as progress:
+        if state.unscored:
+            assess(model, task, config, place, run, state, progress)
         for number in range(state.step, epochs.total):
             state.start_clock()
             step = epochs.step(number)
@@ -118,26 +119,43 @@ def fit(
             learning_rate = rate(state.updates)
             set_learning_rate(optimizer, learning_rate)
             model.train()
-            loss, grad_norm, stepped = train_step(
-                parallel, optimizer, scaler, step.batches, place, config.max_grad_norm
-            )
+            with naming(number + 1, step, task):
+                loss, grad_norm, stepped = train_step(
+                    parallel, optimizer, scaler, step.batches, place, config.max_grad_norm
+                )
             state.finish_step(stepped, step.rows, step.tokens)
-            log.write(step=state.step, loss=loss, learning_rate=learning_rate, grad_norm=grad_norm)
+            run.log.write(step=state.step, loss=loss, learning_rate=learning_rate, grad_norm=grad_norm)
             progress.step(state.step, loss, step.batches, step.tokens)
-            is_best, last = False, state.step == epochs.total
-            if last or due(config.eval_strategy, config.eval_steps, state.step, step.ends_epoch):
-                scores = task.scores(choosing, model, config.per_device_eval_batch_size, place)
-                is_best = state.note_score(scores, chosen_by) and config.load_best_model_at_end
-                log.write(step=state.step, part="validation" if choosing == "val" else "test", **scores)
-                progress.evaluated(state.step, scores, task.metrics, task.samples(model, place))
+            last = state.step == epochs.total
+            state.unscored = last or due(config.eval_strategy, config.eval_steps, state.step, step.ends_epoch)
+            if last:  # before anything that takes long: its work is not lost then
+                trainee.save(run, state, config)
+            is_best = state.unscored and assess(model, task, config, place, run, state, progress)
             stopped_by = ranks.max(stop.signal or 0)  # all stop after the same step
-            if stopped_by or is_best or due(config.save_strategy, config.save_steps, state.step, step.ends_epoch):
-                trainee.save(run, state, config, config.save_total_limit)
-            if stopped_by and not last:
-                again = f"{ranks.launcher} train.py --resume_from_checkpoint {run}"
-                raise Stopped(f"stopped after step {state.step}; go on with: {again}", stopped_by)
-    if config.load_best_model_at_end:
-        trainee.load_best(run, state)
+            wanted = stopped_by or is_best or due(config.save_strategy, config.save_steps, state.step, step.ends_epoch)
+            if wanted and not last:
+                trainee.save(run, state, config)
+            if stopped_by:
+                raise Stopped(f"stopped after step {state.step}", stopped_by)
+    state.kept_step = trainee.load_best(run, state) if config.load_best_model_at_end else state.step
+
+
+def assess(
+    model: nn.Module, task: Any, config: TrainConfig, place: Place, run: Run, state: RunState, progress: Progress
+) -> bool:
+    """Score the weights as they are; True if their checkpoint is to be kept as the best.
+
+    Broken off by a signal, it leaves `state.unscored`, and a run that goes on makes up for it.
+    """
+    part = "val" if task.rows.split.val else "test"
+    try:
+        scores = task.scores(part, model, config.per_device_eval_batch_size, place)
+    except Stopped:
+        return False
+    is_best = state.note_score(scores, next(m for m in task.metrics if m.name == config.metric_for_best_model))
+    run.log.write(step=state.step, part="validation" if part == "val" else "test", **scores)
+    progress.evaluated(state.step, scores, task.metrics, task.samples(model, place))
+    return is_best and config.load_best_model_at_end
 
 
 def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place, max_grad_norm: float):
@@ -180,11 +198,15 @@ def due(strategy: str, every: int, step: int, end_of_epoch: bool) -> bool:
     return end_of_epoch if strategy == "epoch" else strategy == "steps" and step % every == 0
 
 
-def open_run_directory(config: TrainConfig):
+def open_run_directory(config: TrainConfig, ranks: Ranks):
     """The run's directory, held against a second run: a new one, or that of the run to go on with."""
     resume = config.resume_from_checkpoint
     output_dir = str(run_of(Path(resume))) if resume else config.output_dir
-    return open_run(output_dir, Path("runs") / config.preset, resume=bool(resume), overwrite=config.overwrite)
+    return open_run(
+        output_dir, default_directory(config), ranks, resume=bool(resume), overwrite=config.overwrite,
+        reads=[locate(name) for name in (config.model, config.dataset, config.also_test) if name],
+        again=f"{ranks.launcher} train.py --resume_from_checkpoint {{run}}",
+    )  # fmt: skip
 
 
 def read_settings(argv: list[str]) -> TrainConfig:
@@ -193,4 +215,4 @@ def read_settings(argv: list[str]) -> TrainConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_door(lambda: run_together(lambda: main(read_settings(sys.argv[1:])))))
+    sys.exit(run_door(lambda: run_together(main, lambda: read_settings(sys.argv[1:]))))

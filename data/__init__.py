@@ -1,7 +1,7 @@
 """What the model learns from: files and hub datasets in, batches of tensors out."""
 
 from data.batches import IGNORED, Batch, by_length, collate, encode, epoch_order
-from data.dataset import TextDataset, TextRule, load_texts
+from data.dataset import TextDataset, TextRule, load_texts, open_rows
 from data.documents import Document, Documents, load_documents
 from data.reading import DataError, Row, Source, read_rows, split_lines
 from data.splits import SPLITS, Split, count_seen, split_documents, split_rows
@@ -34,6 +34,7 @@ __all__ = [
     "load_documents",
     "load_texts",
     "make_windows",
+    "open_rows",
     "prepare_task",
     "read_rows",
     "split_documents",

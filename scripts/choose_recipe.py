@@ -20,7 +20,7 @@ from sweep import run_once
 
 import train
 from training.errors import UsageError, run_door
-from training.run import read_metrics
+from training.log import read_metrics
 from training.settings import option, parse
 
 VARIANTS: dict[str, dict[str, Any]] = {

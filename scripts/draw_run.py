@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from training.errors import UsageError, run_door  # noqa: E402
-from training.run import read_metrics  # noqa: E402
+from training.log import read_metrics  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
 BLUE, ORANGE, GREY = "#2a6f97", "#d1652b", "#b8bfc6"

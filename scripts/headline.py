@@ -27,8 +27,8 @@ import train
 from tasks.product import product_directory
 from tasks.record import TaskRecord
 from training.errors import UsageError, run_door
+from training.log import read_metrics
 from training.metrics import predicts_one_label, wilson_interval
-from training.run import read_metrics
 from training.settings import option, parse
 
 DARK = "#59636d"

@@ -28,8 +28,9 @@ from pretrain_steps import Steps, learning_rate_at, steps_that_fit  # noqa: E402
 import train  # noqa: E402
 from gpt2 import GPT2Config, GPT2LMHeadModel, Tokenizer  # noqa: E402
 from training.device import Place, choose_place  # noqa: E402
-from training.errors import Stopped, UsageError, run_door  # noqa: E402
+from training.errors import UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
+from training.run import open_run  # noqa: E402
 from training.settings import parse  # noqa: E402
 from training.state import RunState  # noqa: E402
 
@@ -58,11 +59,9 @@ def main(config: PretrainConfig) -> None:
     print(f"{len(texts.tokens):,} training tokens, of which {steps.tokens:,} will be drawn")
     task = HeldOutTexts(held_out_parts(work), state, steps.total)
     optimizer, rate = build_optimizer(model, config, place), lambda n: learning_rate_at(n, config)
-    try:
-        train.fit(model, optimizer, rate, steps, task, loop_settings(config, goes_on), place, work, state, forward)
-    except Stopped as stopped:
-        again = f"stopped after step {state.step}; the same command goes on from there"
-        raise Stopped(again, stopped.exit_code - 128) from None
+    again = "the same command"
+    with open_run(str(work), work, place.ranks, resume=True, again=again) as run:
+        train.fit(model, optimizer, rate, steps, task, loop_settings(config, goes_on), place, run, state, forward)
     # 4. The finished model, in half precision: it is read back into float32.
     model.config = dataclasses.replace(
         model.config, embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout

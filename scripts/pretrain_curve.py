@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from training.run import read_metrics
+from training.log import read_metrics
 
 LOOK = 50  # steps that a loss shown, and one in the curve, is the mean of at most
 

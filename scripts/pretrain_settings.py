@@ -65,7 +65,7 @@ def as_begun(config: PretrainConfig) -> tuple[PretrainConfig, bool]:
     work = Path(config.output_dir)
     if not checkpoints(work / "checkpoints"):
         return config, False
-    _, _, saved, _ = find_checkpoint(work)
+    saved = find_checkpoint(work).state
     known = {"precision": saved["precision"]} if config.precision == "auto" else {}
     if config.minutes:
         known["max_steps"] = int(saved["state"]["identity"]["--max_steps"])

@@ -30,8 +30,8 @@ from tasks.product import product_directory  # noqa: E402
 from tasks.record import TaskRecord  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
+from training.log import read_metrics  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
-from training.run import read_metrics  # noqa: E402
 from training.settings import option, parse, read_toml  # noqa: E402
 
 ARMS = {  # name -> (what is trained, learning rates to choose from)

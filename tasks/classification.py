@@ -1,6 +1,7 @@
 """Rows with labels: what a classifier learns from, how good it is, and how good one gets without a language model."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ class Classification:
 
     def describe(self) -> str:
         return self.rows.describe()
+
+    def whereabouts(self, rows: Sequence[int]) -> list[str]:
+        """`file:line` of rows, found by reading the source again."""
+        found = data.open_rows(self.source)[0]
+        places = {number: row.where for number, row in enumerate(found) if number in set(rows)}
+        return [places[row] for row in rows]
 
     def load_model(self, directory: Path) -> nn.Module:
         """The base with a fresh head, which torch's global generator draws."""

@@ -126,20 +126,23 @@ class Language:
 
     def describe(self) -> str:
         """What a user should know of the texts before training starts."""
-        rows, name = self.rows, self.rows.documents.name
+        rows = self.rows
         counts = {part: f"{len(getattr(rows.split, part)):,}" for part in ("train", "val", "test")}
-        tokens = sum(len(window.targets) for window in rows.windows)
-        what = f"{name}: {len({w.document for w in rows.windows}):,} texts, {tokens:,} tokens to learn"
+        texts, tokens = len({w.document for w in rows.windows}), sum(len(w.targets) for w in rows.windows)
+        what = f"{rows.documents.name}: {texts:,} texts, {tokens:,} tokens to learn"
         if not rows.split.train:
-            return (
-                f"{what}, which only test; {rows.seen:,} of them stand word for word among those that train or choose"
-            )
-        lines = [f"{what}; {counts['train']} train, {counts['val']} validation, {counts['test']} test windows"]
-        lines[0] += f" of at most {rows.max_length} tokens"
-        lines.append(f"{rows.seen:,} of the test texts stand word for word in the training part")
+            return f"{what}, which only test; {rows.seen:,} of them also train or choose, word for word"
+        windows = f"{counts['train']} train, {counts['val']} validation, {counts['test']} test windows"
+        seen = f"{rows.seen:,} of the test texts stand word for word in the training part"
+        lines = [f"{what}; {windows} of at most {rows.max_length} tokens", seen]
         if not rows.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)
+
+    def whereabouts(self, rows: Sequence[int]) -> list[str]:
+        """`file:line` of the documents whose windows these are."""
+        numbers = dict.fromkeys(self.rows.windows[row].document for row in rows)
+        return [self.rows.documents.items[number].where for number in numbers]
 
     def load_model(self, directory: Path) -> nn.Module:
         """The base; a text ends for it with the tokenizer's end token, whatever its config.json names."""
@@ -175,8 +178,7 @@ class Language:
         if room < 1:
             return []
         how = gpt2.GenerationConfig(max_new_tokens=min(SAMPLE_TOKENS, room), do_sample=True, temperature=0.8, top_k=40)
-        devices = [place.device] if place.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), place.autocast():
+        with torch.random.fork_rng([place.device] if place.device.type == "cuda" else []), place.autocast():
             torch.manual_seed(SAMPLE_SEED)
             written = [int(tokens[0]) for tokens in gpt2.generate(model, ids, how)]
         text = self.tokenizer.decode([token for token in written if token != self.tokenizer.eos_token_id])
@@ -185,8 +187,7 @@ class Language:
     def details(self, scores: dict[str, Any]) -> str:
         return ""
 
-    def warning(self, scores: dict[str, Any]) -> str:
-        return ""
+    warning = details
 
     def record(self, config: Any, fingerprint: str) -> TaskRecord:
         """task.json's content; `fingerprint` is that of the base."""

@@ -1,12 +1,16 @@
 """A run's settings from flags, presets and the run before; and where the names in them are found."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import data
 from tasks.config import TrainConfig
+from training.distributed import was_restarted
+from training.errors import UsageError
+from training.resume import UNUSED, run_of
+from training.run import run_of_launch
 from training.settings import parse_flags, read_preset, read_toml
-from training.state import run_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,10 +22,27 @@ def settings_from(argv: list[str], **about: str) -> TrainConfig:
     """
     flags = parse_flags(TrainConfig, argv, **about)
     if flags.get("resume_from_checkpoint"):
-        run = run_of(Path(flags["resume_from_checkpoint"]))
-        return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | flags))
+        ignored = [
+            f.name for f in dataclasses.fields(TrainConfig) if f.name in flags and f.metadata["resume"] == UNUSED
+        ]
+        if ignored:
+            raise UsageError(f"--{ignored[0]}: a run that goes on has its own; leave it out")
+        return _settings_of(flags)
     usual = "write" if flags.get("task") == "language" else "tiny"
-    return recipe(flags.pop("preset", usual), **flags)
+    config = recipe(flags.pop("preset", usual), **flags)
+    run = run_of_launch(config.output_dir, default_directory(config)) if was_restarted() else None
+    return config if run is None else _settings_of({"resume_from_checkpoint": str(run)})
+
+
+def _settings_of(flags: dict[str, Any]) -> TrainConfig:
+    """Flags over the settings of the run that they name."""
+    run = run_of(Path(flags["resume_from_checkpoint"]))
+    return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | {"overwrite": False} | flags))
+
+
+def default_directory(config: TrainConfig) -> Path:
+    """Where a run goes that is told nothing, if that name is free."""
+    return Path("runs") / config.preset
 
 
 def recipe(preset: str, **changes: Any) -> TrainConfig:

@@ -1,10 +1,15 @@
 """Which rows a step takes: all rows once an epoch, in an order that depends on the seed and the epoch alone."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import data
 from training.distributed import Ranks
+from training.errors import NonFiniteError
+
+MOST = 8  # rows of a step that are named
 
 
 class Rows(Protocol):
@@ -24,6 +29,21 @@ class Step:
     tokens: int
     begins_epoch: bool = False
     ends_epoch: bool = False
+    numbers: tuple[int, ...] = ()  # which rows they are, of all processes
+
+
+@contextlib.contextmanager
+def naming(number: int, step: Step, task: Any) -> Iterator[None]:
+    """A NonFiniteError inside it says in which step it was, and where that step's rows stand."""
+    try:
+        yield
+    except NonFiniteError as error:
+        places = task.whereabouts(step.numbers[:MOST]) if step.numbers else []
+        files = [place.rpartition(":")[0] for place in places]
+        shown = [p.removeprefix(f) if f == before else p for p, f, before in zip(places, files, ["", *files])]
+        more = f" and {len(step.numbers) - MOST} more" * (len(step.numbers) > MOST)
+        rows = f"; its rows: {', '.join(shown)}{more}" * bool(places)  # messages.tsv:12, :9, :40 and 24 more
+        raise NonFiniteError(f"step {number}: {error}{rows}") from None
 
 
 class Epochs:
@@ -43,4 +63,4 @@ class Epochs:
         order = data.epoch_order(len(train), self.seed, epoch)
         rows = [train[i] for i in order[at * self.rows_per_step : (at + 1) * self.rows_per_step]]
         batches = self.rows.micro_batches(list(self.ranks.share(rows)), self.batch_size)
-        return Step(batches, len(rows), self.rows.tokens(rows), at == 0, at + 1 == self.per_epoch)
+        return Step(batches, len(rows), self.rows.tokens(rows), at == 0, at + 1 == self.per_epoch, tuple(rows))

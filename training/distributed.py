@@ -8,10 +8,14 @@ would make with the same rows, also where some ranks have fewer of them. With on
 
 import contextlib
 import itertools
+import json
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +24,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.errors import UsageError
+from training.errors import DiedError, UsageError
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 
@@ -68,11 +73,9 @@ class Ranks:
     def max(self, value: int) -> int:
         return value if self.size == 1 else self.total(torch.tensor(value), dist.ReduceOp.MAX).item()
 
-    @contextlib.contextmanager
-    def enter_on_main(self, manager: contextlib.AbstractContextManager[Path]) -> Iterator[Path]:
-        """Enter `manager` on rank 0 alone, and give its path to all."""
-        with manager if self.is_main else contextlib.nullcontext() as path:
-            yield self.everyone(path)[0]
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        self.sum(0.0)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model for forward passes whose gradients are summed over ranks; the parameters are the model's own."""
@@ -82,6 +85,9 @@ class Ranks:
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
         wrapped.register_comm_hook(None, _sum_over_ranks)
         return wrapped
+
+
+ALONE = Ranks()
 
 
 def _sum_over_ranks(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
@@ -96,7 +102,7 @@ def sum_gradients(model: nn.Module, now: bool) -> contextlib.AbstractContextMana
 def current_ranks(device: str) -> Ranks:
     """The processes of this run; raises UsageError where they cannot share `device`."""
     if not dist.is_initialized():
-        return Ranks()
+        return ALONE
     here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     if device == "mps" or (device == "cuda" and here > gpus):
         raise UsageError(f"{here} processes cannot share {gpus or 1} GPU; use --device cpu or a process for each GPU")
@@ -105,34 +111,60 @@ def current_ranks(device: str) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def run_together(main: Callable[[], T]) -> T:
-    """Run `main` as one of the processes that torchrun started, or alone where it did not start several.
+def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
+    """Run `main(read())` as one of the processes that torchrun started, or alone where it did not start several.
 
     Only rank 0 prints. The rank that meets an error first tells it; the others meet the same or lose their connection,
-    and end without a word.
+    and end without a word. What `read` gives has a `ddp_timeout`: the seconds after which a process that does not
+    answer ends the others.
     """
     if "LOCAL_RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
-        return main()
+        return main(read())
     store, rank, size = next(dist.rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    _share_cores()
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
             if rank > 0:
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
-            result = main()
+            config = read()
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            timeout = timedelta(seconds=config.ddp_timeout)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+            _share_cores()
+            result = main(config)
     except SystemExit:  # --help
         raise
     except BaseException as error:
         if not _is_first_to_fail(store):
             sys.exit(getattr(error, "exit_code", 1))
         if isinstance(error, dist.DistError) or "gloo" in str(error):  # and nobody has told why: it was killed
-            sys.exit("error: another process of this run has died; go on from the last checkpoint")
+            raise DiedError("another process of this run has died; go on from the last checkpoint") from None
+        if isinstance(error, ValueError):
+            _tell_torchrun(error)
         raise
     dist.destroy_process_group()
     return result
+
+
+def _tell_torchrun(error: ValueError) -> None:
+    """torchrun ends with a report of its own. The cause belongs into it: what stands last is what is read."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        cause = f"error: {error}"
+        facts = {"py_callstack": cause, "timestamp": str(int(time.time()))}
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps({"message": {"message": cause, "extraInfo": facts}}), encoding="utf-8")
+
+
+def launch() -> str | None:
+    """Which torchrun has started this process, the same after a restart; None where none has."""
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if run_id is None else f"{socket.gethostname()}:{os.getppid()}:{run_id}"
+
+
+def was_restarted() -> bool:
+    """Whether torchrun (`--max-restarts`) has started this process anew, because one of the run has died."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
 
 
 def _is_first_to_fail(store: dist.Store) -> bool:

@@ -27,6 +27,18 @@ class NonFiniteError(ValueError):
     exit_code = 6
 
 
+class DiskError(ValueError):
+    """A disk that does not take what a run writes. What was saved before is as it was."""
+
+    exit_code = 5
+
+
+class DiedError(ValueError):
+    """Another process of the run has gone without a word, and the connection with it."""
+
+    exit_code = 5
+
+
 class Stopped(Exception):
     """The run was asked to stop and has saved what is needed to go on."""
 

@@ -1,4 +1,4 @@
-"""Run a model over batches without dropout and without a graph."""
+"""Run a model over batches without dropout and without a graph. A request to stop breaks it off: Stopped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from training.device import Place
 from training.metrics import classification_metrics
+from training.signals import stop_together, stop_wanted
 
 
 class Inputs(Protocol):
@@ -28,11 +29,14 @@ def predict(model: nn.Module, batches: Iterable[tuple[Sequence[int], Inputs]], r
     result: Tensor | None = None
     with torch.inference_mode(), place.autocast():
         for numbers, batch in place.ranks.share(batches):
+            if stop_wanted():
+                break
             batch = batch.to(place.device)
             logits = model(batch.input_ids, batch.attention_mask).logits.float().cpu()
             result = logits.new_zeros(rows, logits.shape[1]) if result is None else result
             result[list(numbers)] = logits
     model.train(was_training)
+    stop_together(place.ranks)
     n_labels = place.ranks.max(0 if result is None else result.shape[1])
     return place.ranks.total(torch.zeros(rows, n_labels) if result is None else result)
 
@@ -44,9 +48,12 @@ def summed_loss(model: nn.Module, batches: Iterable[Inputs], place: Place) -> fl
     total = 0.0
     with torch.inference_mode(), place.autocast():
         for batch in place.ranks.share(batches):
+            if stop_wanted():
+                break
             batch = batch.to(place.device)
             total += model(batch.input_ids, batch.attention_mask, labels=batch.labels, reduction="sum").loss.item()
     model.train(was_training)
+    stop_together(place.ranks)
     return place.ranks.sum(total)
 
 

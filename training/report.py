@@ -34,7 +34,8 @@ class Reported(Protocol):
 def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[int, int], rows: Rows) -> dict[str, Any]:
     """The facts of results.json beside the scores; `parameters` are (trainable, all)."""
     seconds = max(state.train_seconds, 1e-9)
-    facts = {"steps": state.step, "best_step": state.best_step, "train_seconds": state.train_seconds}
+    facts = {"steps": state.step, "best_step": state.best_step, "kept_step": state.kept_step}
+    facts["train_seconds"] = state.train_seconds
     facts |= {"trainable_parameters": parameters[0], "total_parameters": parameters[1]}
     facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
     facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
@@ -47,7 +48,7 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
 def summary(results: dict[str, Any], task: Reported) -> str:
     """Before, after and the baselines side by side on the test rows, and what to think of it."""
     parts = [
-        f"{results['rows']['test']:,} test rows, best checkpoint: step {results['best_step']}",
+        f"{results['rows']['test']:,} test rows, {_kept(results)}",
         *_tables(results, results["train"], task),
     ]
     if other := results.get("also_test"):
@@ -59,6 +60,12 @@ def summary(results: dict[str, Any], task: Reported) -> str:
     )
     parts.append(task.warning(results["after"]))
     return "\n\n".join(["", *filter(None, parts)])
+
+
+def _kept(results: dict[str, Any]) -> str:
+    """Whose weights the scores are of."""
+    step, best = results["kept_step"], results["best_step"]
+    return f"best checkpoint: step {step}" if step == best else f"weights of step {step}, the best were step {best}'s"
 
 
 def _about(other: dict[str, Any]) -> str:
@@ -121,7 +128,7 @@ tags: [gpt2, {"text-classification" if classifies else "text-generation"}]
   {results["test_rows_seen_in_train"]:,} stand word for word in the training part.
 - {results["trainable_parameters"]:,} of {results["total_parameters"]:,} parameters trained, {results["steps"]} steps.
 - Seed {results["seed"]}, {results["device"]} in {results["precision"]}, torch {results["torch"]}.
-- The best checkpoint, step {results["best_step"]}, was chosen on the {chosen}.
+- {_kept(results)[0].upper()}{_kept(results)[1:]}; which is best was seen on the {chosen}.
 
 Scores on the test rows{f"; with two labels, `{task.label_names[-1]}` is the positive one" if classifies else ""}.
 

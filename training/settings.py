@@ -27,10 +27,12 @@ _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
 def option(
-    default: Any, help: str, *, group: str, short: str = "", choices: Sequence[str] = (), positional: bool = False
-) -> Any:
-    """A field of a settings dataclass."""
+    default: Any, help: str, *, group: str, short: str = "", choices: Sequence[str] = (), positional: bool = False,
+    resume: str = "same",
+) -> Any:  # fmt: skip
+    """A field of a settings dataclass. `resume`: what a run that goes on may do with it, see training/resume.py."""
     metadata = {"help": help, "group": group, "short": short, "choices": tuple(choices), "positional": positional}
+    metadata["resume"] = resume
     return dataclasses.field(default=default, metadata=metadata)
 
 

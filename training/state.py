@@ -1,24 +1,13 @@
-"""Where a run stands, and how it is put down and taken up again."""
+"""Where a run stands: what changes while it goes on, and how that is read back from a checkpoint."""
 
 import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from training import checkpoint as ckpt
-from training.device import Place
-from training.errors import NonFiniteError, UsageError
+from training.errors import NonFiniteError, StateError
 from training.metrics import Metric
-
-# Settings of these groups, and these, may differ between a run and its continuation: they change nothing learned.
-_FREE_GROUPS = ("files", "machine")
-_FREE = {"preset", "also_test"}
 
 
 @dataclass
@@ -28,11 +17,13 @@ class RunState:
     identity: dict[str, str]  # fingerprints: a checkpoint belongs to one base and one set of rows
     step: int = 0  # optimizer steps done
     updates: int = 0  # of these, steps that changed weights: fp16 skips a step whose gradients overflow
+    unscored: bool = False  # an evaluation is due after `step`, and has not been made
     best_step: int | None = None
     best_score: float | None = None  # smaller is better
     train_seconds: float = 0.0  # evaluation and saving not counted
     rows: int = 0
     tokens: int = 0  # real ones, padding not counted
+    kept_step: int | None = field(default=None, repr=False)  # whose weights the run has ended with
     _began: float = field(default=0.0, repr=False)
 
     def start_clock(self) -> None:
@@ -47,70 +38,31 @@ class RunState:
         """True if no earlier evaluation was better. Raises NonFiniteError for a loss that is no number: never best."""
         if not math.isfinite(scores["loss"]):
             raise NonFiniteError(f"held-out loss {scores['loss']} after step {self.step}; lower --learning_rate")
+        self.unscored = False
         score = -scores[metric.name] if metric.higher_is_better else scores[metric.name]
         if self.best_score is not None and score >= self.best_score:
             return False
         self.best_step, self.best_score = self.step, score
         return True
 
+    def to_dict(self) -> dict[str, Any]:
+        """For state.json."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name in _KINDS}
 
-@dataclass
-class Trainee:
-    """What a checkpoint stores besides the state: the trainable weights and all that moves with them."""
-
-    parameters: dict[str, nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    place: Place
-
-    def save(self, run: Path, state: RunState, config: Any, keep: int) -> None:
-        """Write `run/checkpoints/step-NNNNNN`, then delete what is neither among the newest `keep` nor the best."""
-        ranks = self.place.ranks
-        streams = ranks.everyone(ckpt.random_state(self.place.device))
-        if not ranks.is_main:
-            return
-        tensors = ckpt.training_tensors(self.parameters, self.optimizer, self.place.device)
-        tensors |= {f"rng-{rank}": streams[rank] for rank in range(1, ranks.size)}
-        values = {"state": dataclasses.asdict(state), "config": dataclasses.asdict(config)}
-        values |= {"scaler": self.scaler.state_dict(), "precision": self.place.precision, "world_size": ranks.size}
-        ckpt.save_checkpoint(run / "checkpoints", state.step, tensors, values)
-        ckpt.prune_checkpoints(run / "checkpoints", keep, state.best_step)
-
-    def restore(self, where: Path, state: RunState, config: Any) -> str:
-        """Everything as it was when a checkpoint was written; raises UsageError, naming it, for a changed setting.
-
-        Returns lines for the user: which checkpoint it is and which damaged ones were passed over.
-        """
-        path, tensors, saved, skipped = ckpt.find_checkpoint(where)
-        free = {f.name for f in dataclasses.fields(config) if f.metadata["group"] in _FREE_GROUPS} | _FREE
-        settings = json.loads(json.dumps(dataclasses.asdict(config)))
-        changed = sorted(n for n, value in settings.items() if n not in free and saved["config"].get(n) != value)
-        ranks, saved_size = self.place.ranks, saved.get("world_size", 1)
-        changed += [f"the number of processes (it was {saved_size})"] * (saved_size != ranks.size)
-        changed += ["precision"] * (saved["precision"] != self.place.precision)
-        changed += [what for what, value in state.identity.items() if saved["state"]["identity"].get(what) != value]
-        if changed:
-            raise UsageError(f"{path}: cannot go on with a change of {', '.join(changed)}; start a new run for that")
-        if not ranks.is_main:
-            tensors["rng"] = tensors[f"rng-{ranks.rank}"]
-        ckpt.restore_training(tensors, self.parameters, self.optimizer, self.place.device)
-        self.scaler.load_state_dict(saved["scaler"])
-        for name, value in saved["state"].items():
-            setattr(state, name, value)
-        return "\n".join(
-            [*(f"passed over: {line}" for line in skipped), f"going on after step {state.step} from {path}"]
-        )
-
-    def load_best(self, run: Path, state: RunState) -> None:
-        """The weights of the best evaluation, if later steps have changed them."""
-        if state.best_step not in (None, state.step):
-            tensors, _ = ckpt.load_checkpoint(run / "checkpoints" / f"step-{state.best_step:06d}")
-            ckpt.restore_parameters(self.parameters, tensors["trainable"])
+    def take(self, values: Any, where: object) -> None:
+        """Become what `to_dict` gave; what it does not name keeps its default. Raises StateError, naming the field."""
+        if not isinstance(values, dict):
+            raise StateError(f"{where}: its state is no JSON object; take another checkpoint")
+        for name, value in values.items():
+            kind, number = _KINDS.get(name), type(value) in (int, float)
+            sound = kind is not None and (not number or 0 <= value < math.inf or name == "best_score")
+            if not (sound and isinstance(value, kind) and (type(value) is not bool or kind is bool)):
+                raise StateError(f"{where}: {name!a} is {value!a:.80} in its state; take another checkpoint")
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
-def run_of(path: Path) -> Path:
-    """The run that a path given to --resume_from_checkpoint belongs to: the run itself or one of its checkpoints."""
-    run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if not (run / "config.toml").is_file():
-        raise UsageError(f"--resume_from_checkpoint {path}: no run there (a run has a config.toml)")
-    return run
+_KINDS: dict[str, Any] = {  # of what is kept; JSON writes a whole float as it likes
+    "identity": dict, "step": int, "updates": int, "unscored": bool, "best_step": int | None,
+    "best_score": float | int | None, "train_seconds": float | int, "rows": int, "tokens": int,
+}  # fmt: skip

@@ -24,7 +24,7 @@ from tasks.classification import Classification
 from tasks.model import build_model
 from tasks.steps import Epochs
 from training.device import choose_place
-from training.run import read_metrics
+from training.log import read_metrics
 from training.state import RunState
 
 PAD = 0  # the id of <|endoftext|>; no text holds it

@@ -1,5 +1,7 @@
 """What goes wrong during a run: one line, an exit code, nothing half written, and the run before it untouched."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 import train
 from training.errors import run_door
@@ -39,18 +43,23 @@ def half_written(directory):
 
 
 @pytest.mark.parametrize("kind", ["lora", "head", "full"])
-@pytest.mark.parametrize(("steps", "words"), [(1, "held-out loss nan after step 1"), (4, "no step was made")])
+@pytest.mark.parametrize(("steps", "words"), [(1, "after step 1"), (4, "step 2: loss nan, gradient norm nan: no ")])
 def test_a_loss_that_is_no_number_stops_the_run_and_nothing_is_saved_of_it(
     settings, tmp_path, capsys, kind, steps, words
 ):
-    # One step at this rate ends in infinite weights; the evaluation or the next step finds them.
+    # One step at this rate ends in huge or infinite weights; saving, the evaluation or the next step finds them.
     changes = {"learning_rate": 1e30, "max_grad_norm": 0.0, "train": kind, "max_steps": steps, "save_strategy": "no"}
     if kind == "head":
         changes["learning_rate"] = 1e38
     assert door(settings, **changes) == 6
     assert words in one_line(capsys)
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.toml", "metrics.jsonl", ".lock"}
+    left = {p.name for p in (tmp_path / "run").iterdir()} - {".lock", ".run", "checkpoints"}
+    assert left == {"config.toml", "metrics.jsonl", "status.json"}
     assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    for file in (tmp_path / "run").rglob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values())
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["status"], status["exit_code"]) == ("failed", 6) and words in status["message"]
 
 
 def test_a_loss_that_is_no_number_leaves_the_checkpoints_before_it(settings, tmp_path, capsys, monkeypatch):
@@ -94,20 +103,12 @@ def started_at_once(settings):
     """The exit codes of two runs in this process that both stand at the door before either goes in."""
     gate, codes, plain = threading.Barrier(2), [], train.open_run_directory
 
-    def both(config):
+    def both(*args):
         gate.wait(timeout=60)
-        return plain(config)
-
-    class Quiet:
-        """In place of signal handlers, which only the main thread may set."""
-
-        signal = None
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
+        return plain(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "open_run_directory", both)
-        patch.setattr(train, "StopRequest", Quiet)
         runs = [threading.Thread(target=lambda: codes.append(door(settings))) for _ in range(2)]
         for run in runs:
             run.start()
@@ -130,7 +131,7 @@ def test_of_two_runs_started_at_once_into_one_directory_one_is_refused(settings,
 
 def test_a_run_in_another_process_is_not_disturbed(settings, tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    hold = "import sys; from pathlib import Path; from training.files import locked\n"
+    hold = "import sys; from pathlib import Path; from training.run import locked\n"
     hold += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path / "run")], stdin=-1, stdout=-1, cwd=ROOT, text=True
@@ -154,16 +155,49 @@ def test_a_directory_that_cannot_be_written_is_named(settings, tmp_path, capsys,
     place.chmod(0o700)
 
 
-def test_a_full_disk_is_told_and_the_run_before_it_is_whole(settings, tmp_path, capsys, monkeypatch):
+@pytest.mark.promise("P9")
+def test_a_full_disk_is_told_with_the_last_whole_checkpoint_and_the_run_before_is_whole(
+    settings, tmp_path, capsys, monkeypatch
+):
     assert door(settings) == 0
     before = {p: p.read_bytes() for p in (tmp_path / "run" / "adapter").iterdir()}
 
-    def full(path, content):
-        raise OSError(28, "No space left on device", str(path))
+    def full(tensors, path):
+        raise SafetensorError(f"Error while serializing: I/O error: No space left on device (os error {errno.ENOSPC})")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("training.checkpoint.save_file", full)
     capsys.readouterr()
-    assert door(settings, resume_from_checkpoint="run/checkpoints/step-000004") == 5
-    assert "No space left on device" in one_line(capsys)
+    assert door(settings, resume_from_checkpoint="run/checkpoints/step-000002") == 5
+    words = "the disk is full; the last whole checkpoint is run/checkpoints/step-000002"
+    message = one_line(capsys)
+    assert "step-000003" in message and words in message
     assert {p: p.read_bytes() for p in (tmp_path / "run" / "adapter").iterdir()} == before
     assert not half_written(tmp_path)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["exit_code"] == 5
+
+
+@pytest.mark.promise("P9")
+def test_too_little_room_is_told_before_training(settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("training.run.free_bytes", lambda directory: 100_000)
+    assert door(settings) == 5
+    assert "run: 0 MB are free; two checkpoints of 0 MB must fit" in one_line(capsys)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    monkeypatch.setattr("training.run.free_bytes", lambda directory: 1_000_000)
+    assert door(settings, overwrite=True) == 0
+    assert "with --save_total_limit 99 the checkpoints may take" in capsys.readouterr().out
+
+
+def test_a_lost_best_checkpoint_is_told_and_the_run_ends_all_the_same(settings, tmp_path, capsys):
+    """At this rate the held-out loss rises again: the best step is not the last."""
+    rising = {"eval_strategy": "steps", "eval_steps": 1, "learning_rate": 0.5, "max_grad_norm": 0.0}
+    assert door(settings, **rising) == 0
+    best = json.loads((tmp_path / "run" / "results.json").read_text())["best_step"]
+    assert best < 4
+    for file in (tmp_path / "run" / "checkpoints" / f"step-{best:06d}").iterdir():
+        file.write_bytes(b"")
+    capsys.readouterr()
+    assert run_door(lambda: train.main(train.read_settings(["--resume_from_checkpoint", "run"]))) == 0
+    out = capsys.readouterr().out
+    assert "the best checkpoint so far is lost" in out and f"step-{best:06d}" in out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["kept_step"] == results["best_step"] == 4

@@ -14,10 +14,10 @@ import torch
 
 import gpt2
 from tests.scripts.loading import script
-from training.checkpoint import optimizer_tensors, restore_optimizer, restore_parameters
 from training.errors import Stopped
+from training.log import read_metrics
 from training.optimization import set_learning_rate
-from training.run import read_metrics
+from training.trainee import optimizer_tensors, restore_optimizer, restore_parameters
 
 
 def settings_of(books: Path, output_dir: Path, **changes):

@@ -5,22 +5,17 @@ import shutil
 
 import pytest
 import torch
-from torch import nn
 
 from training.checkpoint import (
     checkpoints,
     find_checkpoint,
     load_checkpoint,
-    optimizer_tensors,
     prune_checkpoints,
-    random_state,
-    restore_optimizer,
-    restore_parameters,
-    restore_random_state,
+    put_aside,
     save_checkpoint,
 )
 from training.errors import StateError
-from training.optimization import build_optimizer
+from training.trainee import random_state
 
 CPU = torch.device("cpu")
 
@@ -55,7 +50,7 @@ def test_a_checkpoint_gives_back_tensors_and_state_bit_for_bit(tmp_path):
     path = save_checkpoint(tmp_path, 3, tensors, state)
     assert path == tmp_path / "step-000003"
     loaded, loaded_state = load_checkpoint(path)
-    assert loaded_state == state
+    assert loaded_state == {"format": 1} | state
     assert {name: set(group) for name, group in loaded.items()} == {name: set(group) for name, group in tensors.items()}
     for name, group in tensors.items():
         for key, tensor in group.items():
@@ -75,15 +70,15 @@ def test_a_checkpoint_holds_no_pickle(run):
 def test_the_newest_checkpoint_is_taken_also_when_its_number_is_longer(run):
     save_checkpoint(run / "checkpoints", 1_000_000, {}, {"step": 1_000_000})
     assert steps(run) == [5, 10, 15, 1_000_000]
-    path, _, state, skipped = find_checkpoint(run)
-    assert (path.name, state["step"], skipped) == ("step-1000000", 1_000_000, [])
+    found = find_checkpoint(run)
+    assert (found.path.name, found.state["step"], found.damaged) == ("step-1000000", 1_000_000, {})
 
 
 def test_a_checkpoint_can_be_chosen_by_its_own_path(run):
-    path, tensors, state, skipped = find_checkpoint(run / "checkpoints" / "step-000005")
-    assert state["step"] == 5
-    assert tensors["trainable"]["w"].tolist() == [5, 5, 5]
-    assert skipped == []
+    found = find_checkpoint(run / "checkpoints" / "step-000005")
+    assert found.state["step"] == 5
+    assert load_checkpoint(found.path)[0]["trainable"]["w"].tolist() == [5, 5, 5]
+    assert found.damaged == {} and [path.name for path in found.later] == ["step-000010", "step-000015"]
 
 
 @pytest.mark.parametrize("name", ["trainable.safetensors", "rng.safetensors", "state.json"])
@@ -93,12 +88,13 @@ def test_one_flipped_bit_is_noticed_named_and_the_checkpoint_before_is_taken(run
     for position in sorted({0, 7, 8, size // 3, size // 2, size - 1}):
         for bit in (0, 7):
             flip(damaged, position, bit)
-            path, tensors, state, skipped = find_checkpoint(run)
-            assert (path.name, state["step"]) == ("step-000010", 10)
-            assert tensors["trainable"]["w"].tolist() == [10, 10, 10]
-            assert len(skipped) == 1 and str(damaged) in skipped[0] and "damaged" in skipped[0]
+            found = find_checkpoint(run)
+            assert (found.path.name, found.state["step"]) == ("step-000010", 10)
+            assert load_checkpoint(found.path)[0]["trainable"]["w"].tolist() == [10, 10, 10]
+            assert list(found.damaged) == [damaged.parent] and found.later == []
+            assert str(damaged) in found.damaged[damaged.parent] and "damaged" in found.damaged[damaged.parent]
             flip(damaged, position, bit)
-    assert find_checkpoint(run)[0].name == "step-000015"
+    assert find_checkpoint(run).path.name == "step-000015"
 
 
 def test_no_flipped_bit_of_the_manifest_does_harm(run):
@@ -123,23 +119,23 @@ def test_a_checkpoint_with_a_missing_or_truncated_file_is_passed_over(run, name,
     path.unlink()
     if damage != "missing":
         path.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
-    found, _, state, skipped = find_checkpoint(run)
-    assert state["step"] == 10
-    assert len(skipped) == 1 and "step-000015" in skipped[0]
+    found = find_checkpoint(run)
+    assert found.state["step"] == 10
+    assert [path.name for path in found.damaged] == ["step-000015"]
 
 
 @pytest.mark.parametrize("manifest", ["[]", "null", '["state.json"]', "3", "{}"])
 def test_a_manifest_of_another_form_is_passed_over(run, manifest):
     (run / "checkpoints" / "step-000015" / "MANIFEST.json").write_text(manifest)
-    assert find_checkpoint(run)[2]["step"] == 10
+    assert find_checkpoint(run).state["step"] == 10
 
 
 def test_two_damaged_checkpoints_are_both_named(run):
     for step in (10, 15):
         flip(run / "checkpoints" / f"step-{step:06d}" / "state.json", 3)
-    _, _, state, skipped = find_checkpoint(run)
-    assert state["step"] == 5
-    assert ["step-000015" in skipped[0], "step-000010" in skipped[1]] == [True, True]
+    found = find_checkpoint(run)
+    assert found.state["step"] == 5
+    assert [path.name for path in found.damaged] == ["step-000015", "step-000010"]
 
 
 def test_a_damaged_checkpoint_chosen_by_its_path_is_not_swapped_for_another(run):
@@ -148,9 +144,8 @@ def test_a_damaged_checkpoint_chosen_by_its_path_is_not_swapped_for_another(run)
         find_checkpoint(run / "checkpoints" / "step-000015")
 
 
-def test_a_run_with_nothing_whole_says_so(run, tmp_path_factory):
-    with pytest.raises(StateError, match="nothing to resume from .*no checkpoints"):
-        find_checkpoint(tmp_path_factory.mktemp("empty"))
+def test_a_run_without_a_checkpoint_has_none_and_one_with_nothing_whole_says_so(run, tmp_path_factory):
+    assert find_checkpoint(tmp_path_factory.mktemp("empty")).path is None
     for path in checkpoints(run / "checkpoints"):
         (path / "MANIFEST.json").unlink()
     with pytest.raises(StateError, match="nothing to resume from .*step-000015.*step-000005"):
@@ -160,7 +155,7 @@ def test_a_run_with_nothing_whole_says_so(run, tmp_path_factory):
 def test_a_copy_of_a_checkpoint_beside_it_disturbs_nothing(run):
     root = run / "checkpoints"
     shutil.copytree(root / "step-000005", root / "step-000005-backup")
-    assert find_checkpoint(run)[2]["step"] == 15
+    assert find_checkpoint(run).state["step"] == 15
     prune_checkpoints(root, keep=1, best_step=None)
     assert {path.name for path in root.iterdir()} == {"step-000015", "step-000005-backup"}
 
@@ -174,66 +169,67 @@ def test_pruning_keeps_the_newest_and_the_best(run, keep, best, left):
     assert steps(run) == left
 
 
-def trainee(names: str, seed: int):
-    """A small model whose layers stand in the given order, its named parameters and its optimizer."""
-    torch.manual_seed(seed)
-    model = nn.ModuleDict({name: nn.Linear(3, 3) for name in names})
-    return model, dict(model.named_parameters()), build_optimizer(model, 1e-2, 0.1)
-
-
-def train(model, optimizer, steps: int) -> None:
-    for step in range(steps):
-        x = torch.linspace(-1, 1, 6).reshape(2, 3) + step
-        for name in "abc":
-            x = torch.nn.functional.dropout(model[name](x).tanh(), 0.2)
-        x.square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-@pytest.mark.parametrize("order", ["abc", "cab"])
-def test_a_restored_optimizer_goes_on_bitwise_also_when_the_parameters_order_changed(tmp_path, order):
-    model, parameters, optimizer = trainee("abc", seed=0)
-    train(model, optimizer, 3)
-    tensors = {"w": parameters, "o": optimizer_tensors(optimizer, parameters), "r": random_state(CPU)}
-    path = save_checkpoint(tmp_path, 3, tensors, {})
-    train(model, optimizer, 4)
-
-    again, new, fresh = trainee(order, seed=1)
-    train(again, fresh, 1)
-    loaded, _ = load_checkpoint(path)
-    restore_parameters(new, loaded["w"])
-    restore_optimizer(fresh, new, loaded["o"])
-    restore_random_state(loaded["r"], CPU)
-    train(again, fresh, 4)
-    for name, parameter in parameters.items():
-        assert torch.equal(bits(parameter.detach()), bits(new[name].detach())), name
-
-
-def test_weights_and_optimizer_states_of_another_model_are_refused(tmp_path):
-    model, parameters, optimizer = trainee("abc", seed=0)
-    train(model, optimizer, 1)
-    state = optimizer_tensors(optimizer, parameters)
-    _, other, other_optimizer = trainee("abd", seed=0)
-    with pytest.raises(StateError, match=r"optimizer state for c\.\w+ does not fit"):
-        restore_optimizer(other_optimizer, other, state)
-    with pytest.raises(StateError, match=r"do not fit this model \(c\.bias, c\.weight, d\.bias\)"):
-        restore_parameters(other, parameters)
-    wider = {name: torch.zeros(4, 3) if name == "b.weight" else p for name, p in parameters.items()}
-    before = {name: p.detach().clone() for name, p in parameters.items()}
-    with pytest.raises(StateError, match=r"do not fit this model \(b\.weight\)"):
-        restore_parameters(parameters, wider)
-    assert all(torch.equal(before[name], p) for name, p in parameters.items())
-
-
-def test_the_random_state_is_that_of_the_same_kind_of_device_or_refused():
-    state = random_state(CPU)
-    drawn = torch.rand(4)
-    restore_random_state(state, CPU)
-    assert torch.equal(torch.rand(4), drawn)
-    with pytest.raises(StateError, match="random state of .*'cuda'.*, not of cpu"):
-        restore_random_state(state | {"cuda": state["cpu"]}, CPU)
-
-
 def test_the_state_is_readable_json(run):
-    assert json.loads((run / "checkpoints" / "step-000015" / "state.json").read_text()) == {"step": 15, "note": "é"}
+    assert json.loads((run / "checkpoints" / "step-000015" / "state.json").read_text()) == {
+        "format": 1,
+        "step": 15,
+        "note": "é",
+    }
+
+
+@pytest.mark.promise("P10")
+@pytest.mark.parametrize(
+    "name", ["../../../etc/hostname", "/etc/hostname", "state.json/../state.json", "a.pt", ".hidden"]
+)
+def test_a_manifest_that_names_files_elsewhere_is_refused_before_they_are_opened(run, name):
+    path = run / "checkpoints" / "step-000015"
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    (path / "MANIFEST.json").write_text(json.dumps({name: "0" * 64} | manifest))
+    with pytest.raises(StateError, match="step-000015: not a whole checkpoint .its MANIFEST.json names "):
+        find_checkpoint(path)
+
+
+@pytest.mark.promise("P10")
+def test_a_link_in_a_checkpoint_is_not_followed(run):
+    file = run / "checkpoints" / "step-000015" / "rng.safetensors"
+    file.rename(run / "elsewhere")
+    file.symlink_to(run / "elsewhere")
+    with pytest.raises(StateError, match="rng.safetensors: missing"):
+        find_checkpoint(file.parent)
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_a_checkpoint_of_another_format_is_refused_by_its_number(tmp_path, number):
+    with pytest.raises(StateError, match=r"state.json: is of format .*, this version reads 1; use the version that"):
+        load_checkpoint(save_checkpoint(tmp_path, 1, {}, {"format": number}))
+
+
+def test_a_checkpoint_put_aside_is_found_by_no_run_and_takes_no_other_ones_place(run):
+    root = run / "checkpoints"
+    for name in ("step-000015", "step-000015-2"):
+        assert put_aside(root / "step-000015") == root / "aside" / name
+        save_checkpoint(root, 15, {}, {"step": 15})
+    put_aside(root / "step-000015")
+    assert steps(run) == [5, 10]
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_is_told_and_ends_nothing(run, monkeypatch):
+    def refuse(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr("training.checkpoint.remove", refuse)
+    told = prune_checkpoints(run / "checkpoints", 1, None)
+    assert ["step-000005" in told[0], "step-000010" in told[1], "Input/output error" in told[0]] == [True] * 3
+    assert steps(run) == [5, 10, 15]
+
+
+@pytest.mark.promise("P1")
+def test_a_checkpoint_that_is_being_deleted_is_never_seen_half(run, monkeypatch):
+    def killed(path):
+        assert path.name.startswith(".tmp-")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.files.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune_checkpoints(run / "checkpoints", 1, None)
+    assert steps(run) == [10, 15]

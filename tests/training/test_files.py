@@ -1,24 +1,15 @@
 """Files and directories are whole or absent, also after an exception, and two runs do not share a directory."""
 
+import errno
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from training.errors import UsageError
-from training.files import atomic_directory, locked, open_atomically, write_atomically
-
-ROOT = Path(__file__).resolve().parents[2]
-HOLD = """
-import sys
-from pathlib import Path
-from training.files import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+import training.files
+from training.files import atomic_directory, open_atomically, sweep, write_atomically
 
 
 class Crash(Exception):
@@ -36,18 +27,6 @@ def umask():
     before = os.umask(0o022)
     yield os.umask
     os.umask(before)
-
-
-@pytest.fixture
-def other_run(tmp_path):
-    """Another process that holds the lock on `tmp_path`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
 
 
 def test_a_directory_appears_whole_and_only_at_the_end(tmp_path):
@@ -92,20 +71,113 @@ def test_an_exception_before_anything_was_there_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def without_exchange(monkeypatch):
+    """As where the system cannot swap two names."""
+    monkeypatch.setattr(training.files, "_exchange", lambda a, b: False)
+
+
 def test_the_old_directory_is_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
-    target, rename = tmp_path / "adapter", Path.rename
+    target, rename = tmp_path / "adapter", os.rename
     target.mkdir()
     (target / "old").write_text("old")
 
-    def fail_for_the_new_one(self, to):
-        if Path(to) == target and (self / "new").exists():
+    def fail_for_the_new_one(path, to):
+        if Path(to) == target and (Path(path) / "new").exists():
             raise OSError("no")
-        return rename(self, to)
+        return rename(path, to)
 
-    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    without_exchange(monkeypatch)
+    monkeypatch.setattr(os, "rename", fail_for_the_new_one)
     with pytest.raises(OSError, match="no"), atomic_directory(target) as directory:
         (directory / "new").write_text("new")
     assert tree(tmp_path) == {"adapter/old": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.promise("P1")
+def test_there_is_no_moment_without_the_directory_while_it_is_replaced(tmp_path, monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux swaps two names in one step")
+    target = tmp_path / "adapter"
+    write_directory(target, "old")
+    monkeypatch.setattr(os, "rename", None)  # neither of the two renames is needed
+    write_directory(target, "new")
+    assert tree(tmp_path) == {"adapter/new": "new"}
+
+
+def write_directory(target: Path, name: str) -> None:
+    with atomic_directory(target) as directory:
+        (directory / name).write_text(name)
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_killed_between_two_renames_one_of_both_directories_is_there_after_a_sweep(tmp_path, monkeypatch, renames):
+    """The kill leaves no chance to clean up: what stands on the disk then is copied."""
+    target, left, rename, done = tmp_path / "run" / "adapter", tmp_path / "left", os.rename, []
+    write_directory(target, "old")
+
+    def killed_after(path, to):
+        if len(done) == renames:
+            shutil.copytree(tmp_path / "run", left)
+        done.append(rename(path, to))
+
+    without_exchange(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed_after)
+        write_directory(target, "new")
+    if renames == 2:
+        shutil.copytree(tmp_path / "run", left)
+    sweep(left)
+    assert tree(left) == ({"adapter/new": "new"} if renames == 2 else {"adapter/old": "old"})
+    assert [p.name for p in left.iterdir()] == ["adapter"]
+
+
+def test_a_sweep_removes_what_was_left_half_written_and_nothing_else(tmp_path):
+    (tmp_path / ".tmp-step-000010-ab").mkdir()
+    (tmp_path / ".tmp-step-000010-ab" / "state.json").write_text("half")
+    (tmp_path / ".tmp-results.json-cd").write_text("half")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_text("mine")
+    (tmp_path / ".tmp-link").symlink_to(tmp_path / "far")
+    (tmp_path / "results.json").write_text("whole")
+    sweep(tmp_path)
+    assert tree(tmp_path) == {"far/file": "mine", "results.json": "whole"}
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("which", ["file", "directory"])
+def test_an_error_of_fsync_is_told_and_nothing_is_published(tmp_path, monkeypatch, number, which):
+    """A disk may say only then that what was written is not there."""
+
+    def broken(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}") == (which == "directory"):
+            raise OSError(number, os.strerror(number))
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc to see what is flushed")
+    write_directory(tmp_path / "step-1", "old")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError) as raised:
+        write_directory(tmp_path / "step-1", "new")
+    assert raised.value.errno == number and raised.value.filename == str(tmp_path / "step-1")
+    monkeypatch.undo()
+    assert tree(tmp_path) == {"step-1/old": "old"}
+    with pytest.raises(OSError) as raised, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(number, "no")))
+        write_atomically(tmp_path / "results.json", "{}")
+    assert raised.value.filename == str(tmp_path / "results.json") and not (tmp_path / "results.json").exists()
+
+
+def test_a_file_system_that_cannot_sync_directories_is_lived_with(tmp_path, monkeypatch):
+    def only_files(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_directory(tmp_path / "step-1", "new")
+    assert tree(tmp_path) == {"step-1/new": "new"}
 
 
 def test_everything_is_on_the_disk_before_the_directory_gets_its_name(tmp_path, monkeypatch):
@@ -163,24 +235,3 @@ def test_a_new_text_file_replaces_the_old_one(tmp_path):
     write_atomically(path, "a long old text")
     write_atomically(path, "new")
     assert path.read_text() == "new"
-
-
-def test_a_second_process_is_refused_while_the_first_holds_the_directory(tmp_path, other_run):
-    pytest.importorskip("fcntl")
-    with pytest.raises(UsageError, match="another run is writing there"), locked(tmp_path):
-        pytest.fail("two runs in one directory")
-
-
-def test_the_lock_is_free_after_the_block_and_after_a_process_was_killed(tmp_path, other_run):
-    pytest.importorskip("fcntl")
-    other_run.kill()
-    other_run.wait()
-    for _ in range(2):
-        with locked(tmp_path):
-            pass
-
-
-def test_two_directories_have_two_locks(tmp_path, other_run):
-    (tmp_path / "mine").mkdir()
-    with locked(tmp_path / "mine"):
-        pass

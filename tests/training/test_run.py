@@ -1,8 +1,5 @@
 """A run's directory: its name, that no run writes over another, and a log that stays in order after a resume."""
 
-import json
-import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +7,7 @@ import pytest
 
 import training.run
 from training.errors import UsageError
-from training.run import MetricsLog, StopRequest, open_run, write_config
+from training.run import MARKER, open_run, write_config
 from training.settings import option, read_toml
 
 OWN_FILES = ("config.toml", "metrics.jsonl", "results.json")
@@ -27,9 +24,9 @@ class Config:
 def start(output_dir: Path | str | None, default: Path | None = None, *, resume=False, overwrite=False) -> Path:
     """Open a run and leave a configuration in it, as every run does."""
     where = None if output_dir is None else str(output_dir)
-    with open_run(where, default or Path("unused"), resume=resume, overwrite=overwrite) as path:
-        (path / "config.toml").write_text("epochs = 3\n")
-        return path
+    with open_run(where, default or Path("unused"), resume=resume, overwrite=overwrite) as run:
+        (run.path / "config.toml").write_text("epochs = 3\n")
+        return run.path
 
 
 def test_without_a_name_a_run_gets_the_next_free_one(tmp_path):
@@ -67,11 +64,51 @@ def test_a_directory_with_a_run_is_refused_and_the_ways_out_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", OWN_FILES + OWN_DIRECTORIES)
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.promise("P15")
+def test_where_no_run_has_left_its_marker_nothing_is_deleted(tmp_path, name, overwrite):
+    (tmp_path / name).mkdir() if name in OWN_DIRECTORIES else (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"holds {name}, and no run has marked it as its own .*another --output_dir"):
+        start(tmp_path, overwrite=overwrite)
+    assert [p.name for p in tmp_path.iterdir() if p.name != ".lock"] == [name]
+
+
+@pytest.mark.parametrize("name", OWN_FILES + OWN_DIRECTORIES)
 def test_any_piece_of_a_run_is_enough_to_be_refused(tmp_path, name):
+    start(tmp_path)
+    for left in ("config.toml", "status.json"):
+        (tmp_path / left).unlink()
     (tmp_path / name).mkdir() if name in OWN_DIRECTORIES else (tmp_path / name).write_text("old")
     with pytest.raises(UsageError, match="holds a run"):
         start(tmp_path)
     assert (tmp_path / name).exists()
+
+
+@pytest.mark.promise("P15")
+def test_overwriting_refuses_to_delete_what_the_new_run_reads(tmp_path):
+    start(tmp_path / "run")
+    (tmp_path / "run" / "model").mkdir()
+    with (
+        pytest.raises(UsageError, match="would delete .*run/model, from which this run reads"),
+        open_run(str(tmp_path / "run"), tmp_path, overwrite=True, reads=[None, str(tmp_path / "run" / "model")]),
+    ):
+        pass
+    assert (tmp_path / "run" / "config.toml").exists() and (tmp_path / "run" / "model").exists()
+
+
+def test_a_linked_directory_of_a_run_is_unlinked_and_what_it_leads_to_stays(tmp_path):
+    start(tmp_path / "run")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_text("mine")
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "far")
+    start(tmp_path / "run", overwrite=True)
+    assert not (tmp_path / "run" / "checkpoints").exists() and (tmp_path / "far" / "file").read_text() == "mine"
+
+
+def test_runs_that_is_a_link_to_nowhere_is_told(tmp_path):
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="runs: is in the way of the runs"):
+        start(None, tmp_path / "runs" / "tiny")
 
 
 def test_a_directory_with_other_things_in_it_is_no_run(tmp_path):
@@ -81,6 +118,7 @@ def test_a_directory_with_other_things_in_it_is_no_run(tmp_path):
 
 
 def test_overwriting_deletes_the_runs_own_files_and_no_others(tmp_path):
+    start(tmp_path)
     for name in OWN_FILES:
         (tmp_path / name).write_text("old")
     for name in OWN_DIRECTORIES:
@@ -89,8 +127,8 @@ def test_overwriting_deletes_the_runs_own_files_and_no_others(tmp_path):
     (tmp_path / "notes").mkdir()
     for mine in ("notes/mine.txt", "config.toml.bak", "adapter-2"):
         (tmp_path / mine).write_text("mine")
-    with open_run(str(tmp_path), tmp_path, resume=False, overwrite=True) as path:
-        left = {str(p.relative_to(path)) for p in path.rglob("*") if p.name != ".lock"}
+    with open_run(str(tmp_path), tmp_path, resume=False, overwrite=True) as run:
+        left = {str(p.relative_to(run.path)) for p in run.path.rglob("*")} - {".lock", MARKER, "status.json"}
     assert left == {"notes", "notes/mine.txt", "config.toml.bak", "adapter-2"}
 
 
@@ -104,10 +142,9 @@ def test_resuming_finds_everything_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
 def test_a_run_that_is_being_written_is_neither_resumed_nor_overwritten(tmp_path, how):
-    pytest.importorskip("fcntl")
     with open_run(str(tmp_path), tmp_path, resume=False, overwrite=False):
         (tmp_path / "config.toml").write_text("epochs = 9\n")
-        with pytest.raises(UsageError, match="another run is writing there"):
+        with pytest.raises(UsageError, match=r"another run \(process \d+ on .+\) is writing there"):
             start(tmp_path, **how)
         assert (tmp_path / "config.toml").read_text() == "epochs = 9\n"
 
@@ -123,56 +160,3 @@ def test_an_output_directory_that_is_or_lies_in_a_file_is_told(tmp_path):
 def test_the_saved_configuration_says_what_was_used(tmp_path):
     write_config(tmp_path, Config(epochs=5), precision="bf16")
     assert read_toml(Config, tmp_path / "config.toml") == {"precision": "bf16", "epochs": 5}
-
-
-def read_log(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_the_log_has_one_object_a_line(tmp_path):
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.write(step=1, loss=0.5)
-    log.write(step=2, note="é\nx")
-    assert read_log(log.path) == [{"step": 1, "loss": 0.5}, {"step": 2, "note": "é\nx"}]
-
-
-def test_a_number_that_json_does_not_have_becomes_null(tmp_path):
-    MetricsLog(tmp_path / "metrics.jsonl").write(step=1, loss=0.5, grad_norm=float("inf"))
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5, "grad_norm": null}\n'
-
-
-def test_a_resumed_log_drops_what_lies_after_the_checkpoint(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    log = MetricsLog(path)
-    for step in (1, 2, 2, 3, 4):
-        log.write(step=step)
-    resumed = MetricsLog(path, from_step=2)
-    resumed.write(step=3, again=True)
-    assert read_log(path) == [{"step": 1}, {"step": 2}, {"step": 2}, {"step": 3, "again": True}]
-
-
-@pytest.mark.parametrize("half", ['{"step": 2, "lo', "{", '{"step": 2}'])
-def test_a_last_line_cut_off_in_the_middle_of_a_write_is_dropped(tmp_path, half):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n' + half)
-    MetricsLog(path, from_step=9).write(step=2, again=True)
-    assert read_log(path) == [{"step": 1}, {"step": 2, "again": True}]
-
-
-def test_a_new_log_starts_empty(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n')
-    MetricsLog(path)
-    assert path.read_text() == ""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_to_stop_and_the_second_stops(number):
-    before = signal.getsignal(number)
-    with StopRequest() as stop:
-        assert stop.signal is None
-        os.kill(os.getpid(), number)
-        assert stop.signal == number
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
