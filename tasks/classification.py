@@ -69,9 +69,9 @@ class Classification:
 
     def whereabouts(self, rows: Sequence[int]) -> list[str]:
         """`file:line` of rows, found by reading the source again."""
-        found = data.open_rows(self.source)[0]
+        found = data.open_rows(self.source)[0] if self.source else []
         places = {number: row.where for number, row in enumerate(found) if number in set(rows)}
-        return [places[row] for row in rows]
+        return [places[row] for row in rows if row in places]
 
     def load_model(self, directory: Path) -> nn.Module:
         """The base with a fresh head, which torch's global generator draws."""

@@ -25,6 +25,7 @@ from tasks.model import build_model
 from tasks.steps import Epochs
 from training.device import choose_place
 from training.log import read_metrics
+from training.run import Run
 from training.state import RunState
 
 PAD = 0  # the id of <|endoftext|>; no text holds it
@@ -169,7 +170,7 @@ def train_ours(base: Path, task: data.Task, config: train.TrainConfig, device: s
         optimizer = train.build_optimizer(model, config.learning_rate, config.weight_decay)
         epochs, learned = Epochs(task, config, place.ranks), Classification(task)
         rate = train.schedule_of(config, epochs.total)
-        train.fit(model, optimizer, rate, epochs, learned, config, place, Path(directory), RunState({}))
+        train.fit(model, optimizer, rate, epochs, learned, config, place, Run(Path(directory)), RunState({}))
         record.add(read_metrics(Path(directory)))
     tensors = lora.lora_state_dict(model) if config.train == "lora" else model.state_dict()
     record.tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}

@@ -70,8 +70,9 @@ WRITING_FAULTS = [
          "bigrams of the test texts counted", f"{TASK}.baselines", 'self.rows.of_part("train")', "self.rows.windows",
          "a baseline fitted on all there is"),
     seen(f"{STEPS}::test_evaluations_and_their_samples_change_not_a_byte_of_what_is_learned",
-         "a sample moves the run's random numbers", f"{TASK}.samples", "torch.random.fork_rng(devices=devices)",
-         "torch.no_grad()", "how often one looks changes what is learned"),
+         "a sample moves the run's random numbers", f"{TASK}.samples",
+         'torch.random.fork_rng([place.device] if place.device.type == "cuda" else [])', "torch.no_grad()",
+         "how often one looks changes what is learned"),
     # Writing
     seen(PIECES, "positions begin again after the cache", "gpt2.model:GPT2Model.forward",
          "torch.arange(past, past + T,", "torch.arange(T,", "each new token stands at position 0"),
