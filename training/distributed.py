@@ -121,6 +121,8 @@ def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
     if "LOCAL_RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
         return main(read())
     store, rank, size = next(dist.rendezvous("env://"))
+    # After a restart the store is the same one, and holds the addresses of those who have died.
+    store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
             if rank > 0:
@@ -137,8 +139,6 @@ def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
     except BaseException as error:
         if not _is_first_to_fail(store):
             sys.exit(getattr(error, "exit_code", 1))
-        if isinstance(error, dist.DistError) or "gloo" in str(error):  # and nobody has told why: it was killed
-            raise DiedError("another process of this run has died; go on from the last checkpoint") from None
         if isinstance(error, ValueError):
             _tell_torchrun(error)
         raise
@@ -146,14 +146,20 @@ def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
     return result
 
 
+def lost_connection(error: BaseException) -> bool:
+    """Whether this is how torch says that another process does not answer any more. Its gloo has no class for it."""
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/transport" in str(error))
+
+
 def _tell_torchrun(error: ValueError) -> None:
     """torchrun ends with a report of its own. The cause belongs into it: what stands last is what is read."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
-        cause = f"error: {error}"
-        facts = {"py_callstack": cause, "timestamp": str(int(time.time()))}
+        # Who was killed has told nothing, and torchrun takes the earliest for the cause.
+        when = int(time.time()) + 5 * isinstance(error, DiedError)
+        facts = {"py_callstack": f"error: {error}", "timestamp": str(when)}
         with contextlib.suppress(OSError):
-            Path(file).write_text(json.dumps({"message": {"message": cause, "extraInfo": facts}}), encoding="utf-8")
+            Path(file).write_text(json.dumps({"message": {"message": f"error: {error}", "extraInfo": facts}}))
 
 
 def launch() -> str | None:

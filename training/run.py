@@ -19,8 +19,8 @@ from typing import Any
 import filelock
 
 from training.checkpoint import prune_checkpoints, save_checkpoint
-from training.distributed import ALONE, Ranks, launch
-from training.errors import DiskError, Stopped, UsageError
+from training.distributed import ALONE, Ranks, launch, lost_connection
+from training.errors import DiedError, DiskError, Stopped, UsageError
 from training.files import free_bytes, remove, sweep, write_atomically
 from training.log import MetricsLog
 from training.settings import to_toml
@@ -102,8 +102,13 @@ class Run:
             self._end(told, "stopped")
             raise told from None
         except BaseException as error:
-            self._end(error)
-            raise
+            if not lost_connection(error):
+                self._end(error)
+                raise
+            kept = f"go on from {self.last}" if self.last else "start again"
+            told = DiedError(f"another process of this run has died or does not answer; {kept}")
+            self._end(told)
+            raise told from None
         self.note("finished", exit_code=0)
 
     def _end(self, error: BaseException, status: str = "failed") -> None:
