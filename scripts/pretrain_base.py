@@ -62,18 +62,18 @@ def main(config: PretrainConfig) -> None:
     again = "the same command"
     with open_run(str(work), work, place.ranks, resume=True, again=again) as run:
         train.fit(model, optimizer, rate, steps, task, loop_settings(config, goes_on), place, run, state, forward)
-    # 4. The finished model, in half precision: it is read back into float32.
-    model.config = dataclasses.replace(
-        model.config, embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout
-    )
-    with atomic_directory(work / "model") as directory:
-        model.half().save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        record = {"config": dataclasses.asdict(config), "device": place.device.type, "precision": place.precision}
-        record |= {"tokens_seen": steps.tokens, "curve": curve_of(work)}
-        if config.start:
-            record["before"] = json.loads((Path(config.start) / "pretraining.json").read_text(encoding="utf-8"))
-        (directory / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+        # 4. The finished model, in half precision: it is read back into float32.
+        model.config = dataclasses.replace(
+            model.config, embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout
+        )
+        with atomic_directory(work / "model") as directory:
+            model.half().save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+            record = {"config": dataclasses.asdict(config), "device": place.device.type, "precision": place.precision}
+            record |= {"tokens_seen": steps.tokens, "curve": curve_of(work)}
+            if config.start:
+                record["before"] = json.loads((Path(config.start) / "pretraining.json").read_text(encoding="utf-8"))
+            (directory / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {work / 'model'}")
 
 
