@@ -161,7 +161,7 @@ def _held(
 
 def _make_way(path: Path, marked: bool, overwrite: bool, reads: Iterable[str | None]) -> None:
     found = [name for name in _OWN if os.path.lexists(path / name)]
-    if not found:
+    if not found or (marked and found == ["status.json"]):  # a run that died before it wrote its settings
         return
     if not marked:
         raise UsageError(
