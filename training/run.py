@@ -90,6 +90,7 @@ class Run:
         try:
             with ended_by_signals():
                 yield
+            self.note("finished", exit_code=0)
         except OSError as error:
             words = _WORDS.get(error.errno, error.strerror or str(error))
             where = error.filename or self.path
@@ -109,7 +110,6 @@ class Run:
             told = DiedError(f"another process of this run has died or does not answer; {kept}")
             self._end(told)
             raise told from None
-        self.note("finished", exit_code=0)
 
     def _end(self, error: BaseException, status: str = "failed") -> None:
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
@@ -152,7 +152,7 @@ def _held(
         if not resume:
             _make_way(path, marked, overwrite, reads)
         content = {"what": "a run of train.py, which may delete its own files here", "launch": launch()}
-        write_atomically(path / MARKER, json.dumps(content) + "\n")
+        (path / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")  # half a marker is one, too
         if marked:
             for directory in (path, path / "checkpoints"):
                 sweep(directory)
