@@ -88,12 +88,10 @@ class LoraConfig:
             raise AdapterError(f"LoraConfig: lora_alpha / r is {self.scaling:g}, more than float32 can hold")
         if not _is_number(self.lora_dropout) or not 0.0 <= self.lora_dropout < 1.0:
             raise AdapterError(f"LoraConfig: lora_dropout must be at least 0 and below 1, not {self.lora_dropout!r}")
-        for name in _FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise AdapterError(f"LoraConfig: {name} must be true or false, not {getattr(self, name)!r}")
-        for name in _TEXTS:
-            if not isinstance(getattr(self, name), str | None):
-                raise AdapterError(f"LoraConfig: {name} must be a text, not {getattr(self, name)!r}")
+        for names, kind, what in ((_FLAGS, bool, "true or false"), (_TEXTS, str | None, "a text")):
+            for name in names:
+                if not isinstance(getattr(self, name), kind):
+                    raise AdapterError(f"LoraConfig: {name} must be {what}, not {getattr(self, name)!r}")
         if isinstance(self.target_modules, str):
             raise AdapterError(
                 f"LoraConfig: target_modules must be a list of names, not the pattern {self.target_modules!r}"
@@ -154,6 +152,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _names(names: Any, field: str) -> tuple[str, ...]:
-    if not isinstance(names, list | tuple | set) or not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in names):
+    if not isinstance(names, list | tuple | set) or not all(
+        isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in names
+    ):
         raise AdapterError(f"LoraConfig: {field} must be a list of names, not {names!r}")
     return tuple(dict.fromkeys(names))

@@ -4,11 +4,12 @@ Nothing here is believed: a JSON file can name a key twice, hold NaN, be a pipe 
 and a safetensors header can claim any shape. Every limit stands before the memory that it saves.
 """
 
+import contextlib
 import json
 import math
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -20,18 +21,18 @@ _PICKLED = (b"PK\x03\x04", b"\x80")  # a zip file, as torch.save writes them, an
 Shape = tuple[int, ...]
 
 
-def open_regular(path: Path) -> BinaryIO:
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
     """A regular file, open for reading. Raises OSError, and ValueError for a pipe, a device and their like."""
     # Without O_NONBLOCK opening a pipe would wait for somebody who writes into it.
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ValueError("it is no regular file")
-    return file
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no regular file")
+        yield file
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """The object in a JSON file. Raises OSError, and ValueError for whatever is not one or has more than one meaning."""
+    """The object in a JSON file: no key twice, no NaN, no infinity. Raises OSError and ValueError."""
     with open_regular(path) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
@@ -40,7 +41,7 @@ def read_json(path: Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
 
 
 def parse_json(content: bytes) -> dict[str, Any]:
-    """The JSON object in `content`: no key twice, no NaN, no infinity. Raises ValueError."""
+    """The JSON object in `content`; raises ValueError."""
     try:
         hooks = {"object_pairs_hook": _each_key_once, "parse_constant": _refuse_number, "parse_float": _finite}
         values = json.loads(content.decode("utf-8"), **hooks)
