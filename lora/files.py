@@ -80,13 +80,16 @@ def _read_header(file: BinaryIO) -> tuple[bytes, dict[str, Shape]]:
     header = file.read(length)
     entries = parse_json(header)  # the library takes the last of two tensors of one name
     entries.pop("__metadata__", None)
-    return start + header, {name: _shape(name, entry) for name, entry in entries.items()}
+    most = 2 * os.fstat(file.fileno()).st_size  # numbers: the smallest have four bits
+    return start + header, {name: _shape(name, entry, most) for name, entry in entries.items()}
 
 
-def _shape(name: str, entry: Any) -> Shape:
+def _shape(name: str, entry: Any, most: int) -> Shape:
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError(f"its header gives {ascii(name)[1:-1][:80]} no shape")
+    if len(shape) > 8 or math.prod(shape) > most:
+        raise ValueError(f"its header gives {ascii(name)[1:-1][:80]} more numbers than the file has room for")
     return tuple(shape)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from training import checkpoint as ckpt
 from training.device import Place
 from training.errors import NonFiniteError, UsageError
+from training.fingerprint import same_fingerprint
 from training.metrics import Metric
 
 # Settings of these groups, and these, may differ between a run and its continuation: they change nothing learned.
@@ -88,7 +89,8 @@ class Trainee:
         ranks, saved_size = self.place.ranks, saved.get("world_size", 1)
         changed += [f"the number of processes (it was {saved_size})"] * (saved_size != ranks.size)
         changed += ["precision"] * (saved["precision"] != self.place.precision)
-        changed += [what for what, value in state.identity.items() if saved["state"]["identity"].get(what) != value]
+        known = saved["state"]["identity"]
+        changed += [what for what, value in state.identity.items() if not same_fingerprint(known.get(what), value)]
         if changed:
             raise UsageError(f"{path}: cannot go on with a change of {', '.join(changed)}; start a new run for that")
         if not ranks.is_main:
