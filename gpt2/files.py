@@ -47,10 +47,10 @@ def check_header(path: Path) -> None:
     takes the last. Raises OSError and ValueError."""
     with open_regular(path) as file:
         start = file.read(8)
-        if start.startswith(_PICKLED):
-            raise ValueError("it is a pickle or a zip file under another name; pickle can run code and is not read")
         length = int.from_bytes(start, "little")
         if length > _LARGEST_HEADER:
+            if start.startswith(_PICKLED):  # not so always: such a byte may begin an honest length, too
+                raise ValueError("it is a pickle or a zip file under another name; pickle can run code and is not read")
             raise ValueError(f"it claims a header of {length:,} bytes; {_LARGEST_HEADER:,} are the most")
         _parse_json(file.read(length).decode("utf-8"))
 

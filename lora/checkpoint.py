@@ -20,9 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from lora.config import AdapterError, LoraConfig
 from lora.files import Shape, read_json, read_shapes, read_tensors
-from lora.inject import adapter_names, add_adapter, all_or_nothing, plan, put_in, require
+from lora.inject import adapter_names, add_adapter, all_or_nothing, put_in, require, require_new
 from lora.layer import LoraLayer, is_conv1d
-from lora.targets import Wrapper, lora_layer, wrappers
+from lora.targets import Wrapper, lora_layer, planned_wrappers, wrappers
 
 _PREFIX = "base_model.model."
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -79,7 +79,11 @@ def load_adapter(
     """
     config = dataclasses.replace(read_config(directory), inference_mode=not is_trainable)
     path = Path(directory) / _WEIGHTS
-    planned = plan(model, config, adapter_name, layer)
+    require_new(model, adapter_name)
+    try:
+        planned = planned_wrappers(model, config, layer)
+    except AdapterError as error:
+        raise AdapterError(f"{path.with_name(_CONFIG)}: {error}") from error
     wanted = _under_file_keys(_on_meta(planned, adapter_name, config), adapter_name)
     needed = {key: tuple(tensor.shape) for key, tensor in wanted.items()}
     copies = _base_copies(planned)

@@ -72,10 +72,10 @@ def read_shapes(path: Path) -> dict[str, Shape]:
 
 def _read_header(file: BinaryIO) -> tuple[bytes, dict[str, Shape]]:
     start = file.read(8)
-    if start.startswith(_PICKLED):
-        raise ValueError("it is a pickle or a zip file under another name; pickle can run code and is not read")
     length = int.from_bytes(start, "little")
     if length > LARGEST_JSON:
+        if start.startswith(_PICKLED):  # not so always: such a byte may begin an honest length, too
+            raise ValueError("it is a pickle or a zip file under another name; pickle can run code and is not read")
         raise ValueError(f"it claims a header of {length:,} bytes; {LARGEST_JSON:,} are the most")
     header = file.read(length)
     entries = parse_json(header)  # the library takes the last of two tensors of one name
