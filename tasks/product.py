@@ -1,6 +1,7 @@
 """What a run leaves behind, written and read: an adapter in peft's format, or a model in transformers'."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -113,21 +114,14 @@ def load_base(
 def places_of(name: str) -> Iterator[Path]:
     """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache.
 
-    A file names it, so it may be any text.
+    A file names it, so it may be any text: os.path says no where pathlib raises.
     """
     local = [Path(name), ROOT / name, BUNDLED]
-    yield from dict.fromkeys(path for path in local if _is_file(path / "config.json"))
+    yield from dict.fromkeys(path for path in local if os.path.isfile(path / "config.json"))
     with contextlib.suppress(gpt2.CheckpointError, OSError, ValueError):
         cached = gpt2.resolve_model(name, download=False)
         if cached not in local:
             yield cached
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or no name at all
-        return False
 
 
 def _class_of(task: str) -> type[nn.Module]:
