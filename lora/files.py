@@ -18,6 +18,7 @@ from torch import Tensor
 
 LARGEST_JSON = 2**20  # bytes; of a file of settings, and of a header: some 7,000 tensors
 _PICKLED = (b"PK\x03\x04", b"\x80")  # a zip file, as torch.save writes them, and a bare pickle
+_LARGEST_NUMBER = 8  # bytes
 Shape = tuple[int, ...]
 
 
@@ -61,7 +62,8 @@ def read_tensors(path: Path, check: Callable[[dict[str, Shape]], None]) -> dict[
     with open_regular(path) as file:
         header, shapes = _read_header(file)
         check(shapes)
-        return load(header + file.read())
+        # Not to the end: of a file with holes, which takes no room on the disk, that may be far away.
+        return load(header + file.read(_LARGEST_NUMBER * sum(map(math.prod, shapes.values())) + 1))
 
 
 def read_shapes(path: Path) -> dict[str, Shape]:

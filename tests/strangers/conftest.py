@@ -85,7 +85,13 @@ def trains(messages_file, tmp_path):
     return main
 
 
-def tree(directory: Path) -> dict[str, bytes | None]:
-    """Every file below a directory and what is in it; of a link or a pipe only that it is there."""
-    paths = sorted(directory.rglob("*"))
-    return {str(p): p.read_bytes() if p.is_file() and not p.is_symlink() else None for p in paths}
+def tree(directory: Path) -> dict[str, object]:
+    """Every file below a directory and what is in it; of a large one how large, of a link or pipe that it is there."""
+
+    def held(path: Path) -> object:
+        if not path.is_file() or path.is_symlink():
+            return None
+        size = path.stat().st_size
+        return path.read_bytes() if size < 2**20 else size
+
+    return {str(path): held(path) for path in sorted(directory.rglob("*"))}

@@ -13,12 +13,14 @@ def bounded(seconds: float, megabytes: float) -> Iterator[None]:
     """Fails where the block takes longer, or more memory on top of what is held before; memory on Linux alone."""
     before = _start_measuring()
     began = time.perf_counter()
-    yield
-    took = time.perf_counter() - began
-    assert took < seconds, f"took {took:.2f} s"
-    if before is not None:
-        grown = (_kilobytes("VmHWM") - before) / 1024
-        assert grown < megabytes, f"took {grown:,.0f} MB"
+    try:
+        yield
+    finally:  # a refusal costs, too
+        took = time.perf_counter() - began
+        assert took < seconds, f"took {took:.2f} s"
+        if before is not None:
+            grown = (_kilobytes("VmHWM") - before) / 1024
+            assert grown < megabytes, f"took {grown:,.0f} MB"
 
 
 def _start_measuring() -> int | None:

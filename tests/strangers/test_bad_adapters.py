@@ -48,6 +48,14 @@ def piped(file):
     return spoil
 
 
+def linked(file, target):
+    def spoil(directory):
+        (directory / file).unlink()
+        (directory / file).symlink_to(target)
+
+    return spoil
+
+
 def twice(directory):
     """Two tensors of one name: the library takes the last."""
     header(ADAPTER, lambda h: json.dumps(h)[:-1] + f', "{A}": {json.dumps(h[A])}}}')(directory)
@@ -133,6 +141,8 @@ SPOILT = {
     "a pickle renamed": (pickled, "a pickle or a zip file under another name"),
     "a zip renamed": (zipped, "a pickle or a zip file under another name"),
     "weights from a pipe": (piped(ADAPTER), "it is no regular file"),
+    "weights that never end": (linked(ADAPTER, "/dev/zero"), "it is no regular file"),
+    "settings that never end": (linked(CONFIG, "/dev/zero"), "no adapter there"),
     "no weights": (without(ADAPTER), "adapter_model.safetensors: not found"),
     "empty": (content(ADAPTER, b""), "not a whole safetensors file"),
     "the end cut off": (
