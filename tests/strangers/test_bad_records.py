@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -214,6 +215,19 @@ def test_the_bundled_base_is_found_by_what_it_computes(adapter, base, infers, mo
     inner("base", name="moved/away")(adapter)
     monkeypatch.setattr(product, "BUNDLED", base)
     assert infers(adapter, texts=("free prize",))[0] == 0
+
+
+def test_a_run_goes_on_neither_with_renamed_labels_nor_with_a_base_that_computes_otherwise(
+    base, messages_file, trains, refused, tmp_path
+):
+    rows, run = Path(shutil.copy(messages_file, tmp_path / "rows.tsv")), str(tmp_path / "run")
+    trains(base, dataset=str(rows))()
+    again = trains(base, dataset=str(rows), resume_from_checkpoint=run, max_steps=1)
+    again()
+    OTHER["an epsilon"](base)
+    rows.write_text(messages_file.read_text().replace("spam\t", "wham\t"))
+    message = refused(again, code=2, silent=False)
+    assert "a change of the base model, the rows of --dataset; start a new run" in message
 
 
 def test_so_many_labels_that_no_file_would_be_read_again_are_told_before_training():
