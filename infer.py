@@ -5,8 +5,10 @@
 
 import contextlib
 import csv
+import dataclasses
 import itertools
 import json
+import os
 import random
 import sys
 from collections import Counter
@@ -28,6 +30,7 @@ from training.device import DEVICES, PRECISIONS, Place, choose_place
 from training.errors import UsageError, run_door
 from training.evaluation import predict
 from training.files import atomic_directory, open_atomically
+from training.fingerprint import same_fingerprint
 from training.settings import check_range, option, parse
 
 EXAMPLES = """examples:
@@ -74,7 +77,8 @@ class Classifier:
     max_length: int
     rule: data.TextRule
     place: Place
-    base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
+    # Within it, the model is the untrained one; None where whole weights were trained, which hold no other.
+    base: Callable[[], contextlib.AbstractContextManager[Any]] | None
     record: TaskRecord | None
     counts: Counter[str] = field(default_factory=Counter)  # "cut": texts longer than max_length so far
 
@@ -184,24 +188,31 @@ def show_sample(classifier: Classifier, config: InferConfig) -> None:
         raise UsageError(
             "--sample: this adapter has no task.json, so its test records are not known; give texts instead"
         )
-    settings = {name: value for name, value in record.dataset.items() if name != "fingerprint"}
-    source = data.Source(**(settings | {"name": locate(settings["name"])}))
+    source = record.source()
+    source = dataclasses.replace(source, name=locate(source.name))
+    if not os.path.isfile(source.name):  # a name in a file opens a file and nothing else: no hub, no library
+        raise data.DataError(
+            f"task.json: its rows, {source.name[:200]!r}, are no file here; save them as one and give it with --input"
+        )
     dataset = data.load_texts(source, classifier.rule)
-    if dataset.fingerprint() != record.dataset["fingerprint"]:
+    if not same_fingerprint(record.dataset["fingerprint"], dataset.fingerprint()):
         raise data.DataError(f"{source.name}: its rows have changed since training, and so has the test part")
     test = data.split_rows(dataset, **record.split).test
     chosen = random.Random(config.seed).sample(test, min(config.sample, len(test)))
     texts = [dataset.texts[row] for row in chosen]
-    tuned = classifier.probabilities(texts, config.batch_size)
-    with classifier.base():
-        untuned = classifier.probabilities(texts, config.batch_size)
+    answers = {"tuned": classifier.probabilities(texts, config.batch_size)}
+    if classifier.base is None:
+        print("no base column: whole weights were trained, and those before are not in the model", file=sys.stderr)
+    else:
+        with classifier.base():
+            answers = {"base": classifier.probabilities(texts, config.batch_size)} | answers
     width = max(5, *map(len, classifier.label_names))
     print(f"{len(chosen)} of {len(test):,} test records, --seed {config.seed}")
-    print(f"{'truth':<{width}}  {'base':<{width + 8}}  {'tuned':<{width + 8}}  text")
-    for row, before, after in zip(chosen, untuned, tuned):
+    print(f"{'truth':<{width}}", *(f"{name:<{width + 8}}" for name in answers), "text", sep="  ")
+    for row, *said in zip(chosen, *answers.values()):
         truth = dataset.label_names[dataset.labels[row]]
-        cells = [f"{classifier.label(p):<{width}} {max(p):7.2%}" for p in (before, after)]
-        print(f"{truth:<{width}}  {cells[0]}  {cells[1]}  {one_line(dataset.texts[row])}")
+        cells = [f"{classifier.label(p):<{width}} {max(p):7.2%}" for p in said]
+        print(f"{truth:<{width}}", *cells, one_line(dataset.texts[row]), sep="  ")
 
 
 def save_merged(classifier: Classifier, directory: Path) -> None:

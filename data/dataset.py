@@ -1,6 +1,7 @@
 """A labelled set of texts: from a file or from the Hugging Face hub, with one rule for what counts as the text."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,15 @@ class TextDataset:
         return {name: i for i, name in enumerate(self.label_names)}
 
     def fingerprint(self) -> str:
-        """sha256 over texts and labels, in order."""
+        """`2:`, the sha256 of texts and labels in their order, `:`, that of the names of the labels.
+
+        A label that was renamed is another task. Before `2:` there was the first part alone.
+        """
         digest = hashlib.sha256()
         for text, label in zip(self.texts, self.labels):
             digest.update(f"{label}\0{text}\0".encode())
-        return digest.hexdigest()
+        names = hashlib.sha256(json.dumps(self.label_names).encode())
+        return f"2:{digest.hexdigest()}:{names.hexdigest()}"
 
 
 def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None = None) -> TextDataset:

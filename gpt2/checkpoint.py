@@ -4,7 +4,6 @@ Nothing is guessed: every tensor in the file is used or named in the error. Read
 keeps no memory map, so a file that changes later cannot change a loaded model.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,11 +16,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gpt2.config import CheckpointError, GPT2Config
+from gpt2.files import check_header, read_json
 from gpt2.hub import resolve_model
 
 # OpenAI's file carries each block's causal mask and its fill value as buffers; they are constants.
 _BUFFER = re.compile(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)")
 _TIED = "lm_head.weight"
+_DTYPES = ("F16", "BF16", "F32")
+_TENSORS_OF_BLOCK = 12
+Shapes = dict[str, tuple[int, ...]]
 
 
 class _NoInit(TorchFunctionMode):
@@ -50,10 +53,13 @@ class PretrainedModel(nn.Module):
         """
         directory = resolve_model(name_or_path)
         config = read_config(directory).replace(**changes)
+        path = directory / "model.safetensors"
+        shapes = _read_shapes(path, dtype)
+        _check_size(path, config, shapes)
         with torch.device("meta"), _NoInit():
             model = cls(config)
         wanted = dict(model.named_parameters())
-        tensors = _read_tensors(directory / "model.safetensors", wanted, dtype)
+        tensors = _read_tensors(path, shapes, wanted, dtype)
         if "score.weight" in wanted and "score.weight" not in tensors:
             score = torch.empty(wanted["score.weight"].shape, dtype=dtype)  # drawn in its dtype, as transformers does
             tensors["score.weight"] = score.normal_(0.0, config.initializer_range)
@@ -85,54 +91,87 @@ def read_config(directory: Path) -> GPT2Config:
     """The `config.json` of a model directory; raises CheckpointError where it is absent or no GPT-2's."""
     path = directory / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(
             f"{directory}: no config.json in it; a model directory has config.json and model.safetensors"
         ) from None
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return GPT2Config.from_dict(values)
+    try:
+        return GPT2Config.from_dict(values)
+    except CheckpointError as error:  # some of its words are the file's, which may be a million
+        told = str(error).removeprefix("config.json: ").removeprefix("GPT2Config: ")
+        raise CheckpointError(f"{path}: {told[:300]}") from error
 
 
 def has_head(directory: Path) -> bool:
     """Whether a model directory holds a classifier's head; `from_pretrained` draws one where it does not."""
-    try:
-        with safe_open(str(directory / "model.safetensors"), framework="pt") as file:
-            return "score.weight" in file.keys()  # noqa: SIM118 - a safetensors handle is no mapping
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{directory}: model.safetensors cannot be read ({error})") from error
+    return "score.weight" in _read_shapes(directory / "model.safetensors")
 
 
-def _read_tensors(path: Path, wanted: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of `path` under the names of `wanted`, checked against its shapes before they are read."""
+def _read_shapes(path: Path, dtype: torch.dtype = torch.float64) -> Shapes:
+    """name -> shape of what is in the file; raises CheckpointError for a file that is none, and for numbers that are no
+    weights or would lose digits in `dtype`."""
     if not path.is_file():
         raise CheckpointError(
             f"{path}: not found; weights are read from model.safetensors only (no .bin: pickle can run code)"
         )
+    shapes, known = {}, _DTYPES + ("F64",) * (dtype == torch.float64)
     try:
+        check_header(path)
         with safe_open(str(path), framework="pt") as file:
-            names = _match_names(path, set(file.keys()), set(wanted))
-            wrong = [
-                f"{source} is {tuple(file.get_slice(source).get_shape())}, expected {tuple(wanted[target].shape)}"
-                for source, target in names.items()
-                if tuple(file.get_slice(source).get_shape()) != tuple(wanted[target].shape)
-            ]
-            if wrong:
+            for name in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+                part = file.get_slice(name)
+                shapes[name] = tuple(part.get_shape())
+                if part.get_dtype() not in known and not _BUFFER.fullmatch(name):
+                    raise CheckpointError(f"{path}: {_plain(name)} is {part.get_dtype()}, not {', '.join(known)}")
+    except (SafetensorError, ValueError, OSError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: not a whole safetensors file ({_plain(str(error))})") from error
+    return shapes
+
+
+def _check_size(path: Path, config: GPT2Config, shapes: Shapes) -> None:
+    """What config.json claims against what is there, before a model of that size is made, even one without memory."""
+    bare = {name.removeprefix("transformer."): shape for name, shape in shapes.items()}
+    parts = sum(name.startswith("h.") and not _BUFFER.fullmatch(name) for name in bare)
+    if (config.n_layer - 1) * _TENSORS_OF_BLOCK > parts:  # a few that are missing are named later, one by one
+        blocks = parts // _TENSORS_OF_BLOCK
+        raise CheckpointError(f"{path}: holds {blocks} blocks, but config.json says n_layer={config.n_layer}")
+    sizes = {"wte.weight": (config.vocab_size, config.n_embd), "wpe.weight": (config.n_positions, config.n_embd)}
+    sizes["h.0.mlp.c_fc.bias"] = (config.inner_size,)
+    _refuse_shapes(path, {name: (bare[name], shape) for name, shape in sizes.items() if name in bare})
+    missing = [name for name in sizes if name not in bare]
+    if missing:
+        raise CheckpointError(f"{path}: missing: {', '.join(missing)}")
+
+
+def _refuse_shapes(path: Path, shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    """`shapes`: name -> (the file's, the one wanted); raises CheckpointError where they differ."""
+    wrong = [f"{name} is {is_}, expected {wanted}" for name, (is_, wanted) in shapes.items() if is_ != wanted]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {_some(wrong)}; the file does not fit its config.json (or its matrices are transposed)"
+        )
+
+
+def _read_tensors(path: Path, shapes: Shapes, wanted: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of `path` under the names of `wanted`; its `shapes` are compared with theirs before any is read."""
+    names = _match_names(path, set(shapes), set(wanted))
+    _refuse_shapes(path, {source: (shapes[source], tuple(wanted[target].shape)) for source, target in names.items()})
+    try:
+        if _TIED in shapes:
+            wte = next(name for name in names if name.endswith("wte.weight"))
+            tied = shapes[_TIED] == shapes[wte] and _equal(path, _TIED, wte)
+            if not tied:
                 raise CheckpointError(
-                    f"{path}: {_some(wrong)}; the file does not fit its config.json (or its matrices are transposed)"
+                    f"{path}: {_TIED} differs from wte.weight; a GPT-2 with an untied head is not supported"
                 )
-            if _TIED in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                tied, wte = file.get_tensor(_TIED), file.get_tensor(next(n for n in names if n.endswith("wte.weight")))
-                if tied.shape != wte.shape or not torch.equal(tied, wte):
-                    raise CheckpointError(
-                        f"{path}: {_TIED} differs from wte.weight; a GPT-2 with an untied head is not supported"
-                    )
         tensors = {target: _read_tensor(path, source, dtype) for source, target in names.items()}
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: not a whole safetensors file ({_plain(str(error))})") from error
     for name, tensor in tensors.items():
         if not torch.stack(torch.aminmax(tensor)).isfinite().all():  # isfinite of a tensor makes three of its size
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; take another copy of the weights")
@@ -143,6 +182,11 @@ def _read_tensor(path: Path, name: str, dtype: torch.dtype) -> Tensor:
     """A copy. The file is opened anew each time: its memory map keeps every page that was read, a second model."""
     with safe_open(str(path), framework="pt") as file:
         return file.get_tensor(name).to(dtype, copy=True)
+
+
+def _equal(path: Path, one: str, other: str) -> bool:
+    with safe_open(str(path), framework="pt") as file:
+        return torch.equal(file.get_tensor(one), file.get_tensor(other))
 
 
 def _match_names(path: Path, found: set[str], wanted: set[str]) -> dict[str, str]:
@@ -165,18 +209,9 @@ def _match_names(path: Path, found: set[str], wanted: set[str]) -> dict[str, str
 
 
 def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(_plain, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """sha256 over the tensors of a base (names, shapes, values as float32), whatever class or file they came in.
-
-    The head is left out: it belongs to the task, not to the base.
-    """
-    digest = hashlib.sha256()
-    bare = {name.removeprefix("transformer."): t for name, t in tensors.items() if name not in (_TIED, "score.weight")}
-    for name in sorted(bare):
-        tensor = bare[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _plain(text: str) -> str:
+    """A name out of a file, or a message that may hold one, as it can stand in one line."""
+    return ascii(text[:200])[1:-1]

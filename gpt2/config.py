@@ -25,6 +25,9 @@ _ONLY = {
 }
 
 
+_MOST_LABELS = 20_000  # so many names fit into the files beside a model
+
+
 @dataclass(frozen=True)
 class GPT2Config:
     """The defaults are GPT-2 small ("gpt2", 124 M parameters)."""
@@ -48,30 +51,36 @@ class GPT2Config:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "num_labels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise CheckpointError(f"GPT2Config: {name} must be a whole number above 0, not {value!r}")
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise CheckpointError(f"GPT2Config: {name} must be a whole number above 0, not {getattr(self, name)!r}")
         if self.n_embd % self.n_head:
             raise CheckpointError(
                 f"GPT2Config: n_head={self.n_head} does not divide n_embd={self.n_embd}; heads share the columns evenly"
             )
-        if self.n_inner is not None and (not isinstance(self.n_inner, int) or self.n_inner < 1):
+        if self.n_inner is not None and (type(self.n_inner) is not int or self.n_inner < 1):
             raise CheckpointError(f"GPT2Config: n_inner must be a whole number above 0 or null, not {self.n_inner!r}")
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if type(getattr(self, name)) is not int and getattr(self, name) is not None:
+                raise CheckpointError(f"GPT2Config: {name} must be a whole number or null, not {getattr(self, name)!r}")
         for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+            if type(value) not in (int, float) or not 0.0 <= value < 1.0:
                 raise CheckpointError(f"GPT2Config: {name} must be a number from 0 to below 1, not {value!r}")
-        if self.id2label is not None and not (
-            isinstance(self.id2label, dict) and all(str(i).isdecimal() for i in self.id2label)
-        ):
-            raise CheckpointError(f"GPT2Config: id2label must map 0, 1, 2, ... to names, not {self.id2label!r}")
         if self.id2label is not None:
-            object.__setattr__(self, "id2label", {int(i): str(label) for i, label in self.id2label.items()})
-            if sorted(self.id2label) != list(range(len(self.id2label))):
-                raise CheckpointError(
-                    f"GPT2Config: id2label must number the labels 0, 1, 2, ..., not {sorted(self.id2label)}"
-                )
-            object.__setattr__(self, "num_labels", len(self.id2label))
+            self._number_labels()
+        if self.num_labels > _MOST_LABELS:
+            raise CheckpointError(f"GPT2Config: num_labels is {self.num_labels}; {_MOST_LABELS:,} are the most")
+
+    def _number_labels(self) -> None:
+        named = self.id2label
+        if not isinstance(named, dict) or not all(str(i).isdecimal() and len(str(i)) < 9 for i in named):
+            raise CheckpointError(f"GPT2Config: id2label must map 0, 1, 2, ... to names, not {named!r}")
+        object.__setattr__(self, "id2label", {int(i): str(label) for i, label in named.items()})
+        if sorted(self.id2label) != list(range(len(self.id2label))):
+            raise CheckpointError(
+                f"GPT2Config: id2label must number the labels 0, 1, 2, ..., not {sorted(self.id2label)}"
+            )
+        object.__setattr__(self, "num_labels", len(self.id2label))
 
     @property
     def inner_size(self) -> int:

@@ -1,6 +1,6 @@
 """The idea: LoRA on any torch model made of Linear, Conv1D and Embedding layers. Start with `layer.py`."""
 
-from lora.checkpoint import head_shape, load_adapter, lora_state_dict, save_adapter
+from lora.checkpoint import changes_nothing, head_shape, load_adapter, lora_state_dict, save_adapter
 from lora.config import AdapterError, LoraConfig
 from lora.fast import use_fast, use_plain
 from lora.inject import (
@@ -23,6 +23,7 @@ __all__ = [
     "LoraConfig",
     "active_adapters",
     "apply_lora",
+    "changes_nothing",
     "count_parameters",
     "delete_adapter",
     "disable_lora",

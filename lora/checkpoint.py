@@ -4,23 +4,25 @@ Loading is strict: every tensor of the file goes somewhere and every tensor of t
 model is left as it was. File keys are `base_model.model.` + the layer's path, without the adapter's name.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lora.config import AdapterError, LoraConfig
-from lora.inject import adapter_names, add_adapter, all_or_nothing, plan, put_in, require
+from lora.files import Shape, read_json, read_shapes, read_tensors
+from lora.inject import adapter_names, add_adapter, all_or_nothing, put_in, require, require_new
 from lora.layer import LoraLayer, is_conv1d
-from lora.targets import Wrapper, lora_layer, wrappers
+from lora.targets import Wrapper, lora_layer, planned_wrappers, wrappers
 
 _PREFIX = "base_model.model."
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -77,11 +79,21 @@ def load_adapter(
     """
     config = dataclasses.replace(read_config(directory), inference_mode=not is_trainable)
     path = Path(directory) / _WEIGHTS
-    tensors = _read_weights(path)
-    planned = plan(model, config, adapter_name, layer)
-    _drop_base_copies(path, planned, tensors)
+    require_new(model, adapter_name)
+    try:
+        planned = planned_wrappers(model, config, layer)
+    except AdapterError as error:
+        raise AdapterError(f"{path.with_name(_CONFIG)}: {error}") from error
     wanted = _under_file_keys(_on_meta(planned, adapter_name, config), adapter_name)
-    _compare(path, wanted, tensors, config.r)
+    needed = {key: tuple(tensor.shape) for key, tensor in wanted.items()}
+    copies = _base_copies(planned)
+
+    def compare(shapes: dict[str, Shape]) -> None:
+        _compare(path, needed | {key: tuple(copies[key].shape) for key in shapes if key in copies}, shapes, config.r)
+
+    with _told(path):
+        tensors = read_tensors(path, compare)
+    _drop_base_copies(path, copies, tensors)
     tensors = _cast(path, wanted, tensors)
     with all_or_nothing(model), torch.random.fork_rng(devices=[]):  # what is drawn is overwritten at once
         put_in(model, planned, config, adapter_name)
@@ -94,28 +106,25 @@ def read_config(directory: str | Path) -> LoraConfig:
     """The LoraConfig of an adapter directory."""
     path = Path(directory) / _CONFIG
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
+        values = read_json(path)
     except FileNotFoundError:
         raise AdapterError(f"{path}: not found; an adapter directory holds {_CONFIG} and {_WEIGHTS}") from None
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise AdapterError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise AdapterError(f"{path}: holds no JSON object")
-    return LoraConfig.from_dict(values)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} is there twice")
-    return dict(pairs)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        # Read whole, not memory-mapped: a file that changes later must not change a loaded adapter.
-        return load(path.read_bytes())
+        return LoraConfig.from_dict(values)
+    except AdapterError as error:  # some of its words are the file's, which may be a million
+        told = str(error).removeprefix(f"{_CONFIG}: ").removeprefix("LoraConfig: ")
+        raise AdapterError(f"{path}: {told[:300]}") from error
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What goes wrong in reading `path`, as an AdapterError of one line."""
+    try:
+        yield
+    except AdapterError:
+        raise
     except FileNotFoundError:
         hint = (
             " (adapter_model.bin is pickle and is not read; convert it with peft)"
@@ -123,28 +132,37 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         )
         raise AdapterError(f"{path}: not found{hint}") from None
     except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:  # the last two: dtype, size
-        raise AdapterError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]})") from error
+        reason = ascii(str(error)[:300].split("\n")[0])[1:-1]  # it may quote the file
+        raise AdapterError(f"{path}: not a whole safetensors file ({reason})") from error
 
 
 def head_shape(directory: str | Path) -> tuple[int, int] | None:
-    """(labels, width) of the `score` that an adapter brings along, None if it brings none."""
+    """(labels, width) of the `score` that an adapter brings along, None if it brings none; reads the header alone."""
     path = Path(directory) / _WEIGHTS
-    score = _read_weights(path).get(f"{_PREFIX}score.weight")
-    if score is None:
-        return None
-    if score.ndim != 2 or not score.numel():
-        raise AdapterError(f"{path}: {_PREFIX}score.weight is {tuple(score.shape)}, not (labels, width)")
-    return tuple(score.shape)
+    with _told(path):
+        shape = read_shapes(path).get(f"{_PREFIX}score.weight")
+    if shape is not None and (len(shape) != 2 or 0 in shape):
+        raise AdapterError(f"{path}: {_PREFIX}score.weight is {shape}, not (labels, width)")
+    return shape
 
 
-def _drop_base_copies(path: Path, planned: dict[str, Wrapper], tensors: dict[str, Tensor]) -> None:
-    """peft writes the frozen weight of an adapted lm_head along with the adapter; it must be this model's own."""
-    for key in [key for key in tensors if key.endswith(".base_layer.weight")]:
-        layer = planned.get(key.removeprefix(_PREFIX).removesuffix(".base_layer.weight"))
-        if isinstance(layer, LoraLayer):
-            own, copied = layer.base_layer.weight, tensors.pop(key)
-            if own.shape != copied.shape or not torch.equal(own.cpu(), copied.to(own.dtype)):
-                raise AdapterError(f"{path}: {key} is not this model's weight; was it made for another base model?")
+def changes_nothing(model: nn.Module, adapter_name: str = "default") -> bool:
+    """Whether the update of every layer is zero, as before training: one of the two factors holds nothing else."""
+    tensors = lora_state_dict(model, adapter_name)
+    factors = [t for key, t in tensors.items() if key.endswith((".lora_B.weight", ".lora_embedding_A"))]
+    return bool(factors) and not any(tensor.any() for tensor in factors)
+
+
+def _base_copies(planned: dict[str, Wrapper]) -> dict[str, Tensor]:
+    """Key -> the frozen weight that peft writes along with the adapter of an lm_head; it must be this model's own."""
+    layers = {path: wrapper for path, wrapper in planned.items() if isinstance(wrapper, LoraLayer)}
+    return {f"{_PREFIX}{path}.base_layer.weight": layer.base_layer.weight for path, layer in layers.items()}
+
+
+def _drop_base_copies(path: Path, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    for key in own.keys() & tensors.keys():
+        if not torch.equal(own[key].cpu(), tensors.pop(key).to(own[key].dtype)):
+            raise AdapterError(f"{path}: {key} is not this model's weight; was it made for another base model?")
 
 
 class _NothingDrawn(TorchFunctionMode):
@@ -175,20 +193,20 @@ def _on_meta(planned: dict[str, Wrapper], name: str, config: LoraConfig) -> dict
     return twins
 
 
-def _compare(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor], r: int) -> None:
+def _compare(path: Path, wanted: Mapping[str, Shape], found: Mapping[str, Shape], r: int) -> None:
     """Every key and every shape."""
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     if missing or extra:
         groups = {"missing": missing, "not part of this model": extra}
-        parts = [f"{what}: {ascii(keys[0])[1:-1]} ({len(keys)} in all)" for what, keys in groups.items() if keys]
+        parts = [f"{what}: {_plain(keys[0])} ({len(keys)} in all)" for what, keys in groups.items() if keys]
         raise AdapterError(f"{path}: {'; '.join(parts)}; was it made for another base model?")
-    for key, target in wanted.items():
-        shape, needed = tuple(found[key].shape), tuple(target.shape)
+    for key, needed in wanted.items():
+        shape = found[key]
         differ = [(a, b) for a, b in zip(shape, needed) if a != b]
         if ".lora_" in key and len(shape) == len(needed) and differ and all(b == r for _, b in differ):
             raise AdapterError(f"{path}: {key} is {shape}, rank {differ[0][0]}, but {_CONFIG} says r={r}")
         if shape != needed:
-            needs = f"is {shape}, this model needs {needed}"
+            needs = f"is {str(shape)[:80]}, this model needs {needed}"
             raise AdapterError(f"{path}: {key} {needs}; was it made for another base model or other labels?")
 
 
@@ -202,3 +220,8 @@ def _cast(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> di
             held = str(found[key].dtype).removeprefix("torch.")
             raise AdapterError(f"{path}: {key}, {held}, holds values that are not finite numbers in {target.dtype}")
     return cast
+
+
+def _plain(key: str) -> str:
+    """A name out of a file as it can stand in one line."""
+    return ascii(key[:200])[1:-1]

@@ -55,6 +55,8 @@ _FLAGS = ("use_rslora", "fan_in_fan_out", "inference_mode")
 _TEXTS = ("task_type", "base_model_name_or_path")
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
 _LARGEST_R = 2**31 - 1  # with which torch can still compute how large a tensor would be
+_LARGEST_SCALING = 2.0**127  # what float32, in which the layers multiply by it, can hold
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,14 @@ class LoraConfig:
             raise AdapterError(f"LoraConfig: r must be a whole number above 0 and at most {_LARGEST_R}, not {self.r!r}")
         if not _is_number(self.lora_alpha) or self.lora_alpha <= 0:
             raise AdapterError(f"LoraConfig: lora_alpha must be a number above 0, not {self.lora_alpha!r}")
+        if self.scaling > _LARGEST_SCALING:
+            raise AdapterError(f"LoraConfig: lora_alpha / r is {self.scaling:g}, more than float32 can hold")
         if not _is_number(self.lora_dropout) or not 0.0 <= self.lora_dropout < 1.0:
             raise AdapterError(f"LoraConfig: lora_dropout must be at least 0 and below 1, not {self.lora_dropout!r}")
-        for name in _FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise AdapterError(f"LoraConfig: {name} must be true or false, not {getattr(self, name)!r}")
-        for name in _TEXTS:
-            if not isinstance(getattr(self, name), str | None):
-                raise AdapterError(f"LoraConfig: {name} must be a text, not {getattr(self, name)!r}")
+        for names, kind, what in ((_FLAGS, bool, "true or false"), (_TEXTS, str | None, "a text")):
+            for name in names:
+                if not isinstance(getattr(self, name), kind):
+                    raise AdapterError(f"LoraConfig: {name} must be {what}, not {getattr(self, name)!r}")
         if isinstance(self.target_modules, str):
             raise AdapterError(
                 f"LoraConfig: target_modules must be a list of names, not the pattern {self.target_modules!r}"
@@ -150,6 +152,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _names(names: Any, field: str) -> tuple[str, ...]:
-    if not isinstance(names, list | tuple | set) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list | tuple | set) or not all(
+        isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in names
+    ):
         raise AdapterError(f"LoraConfig: {field} must be a list of names, not {names!r}")
     return tuple(dict.fromkeys(names))

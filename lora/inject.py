@@ -38,12 +38,7 @@ def plan(
     model: nn.Module, config: LoraConfig, adapter_name: str, layer: Callable[[nn.Module], LoraLayer]
 ) -> dict[str, Wrapper]:
     """path -> the wrappers that a new adapter needs; AdapterError for a name or a target that will not do."""
-    if not adapter_name or "." in adapter_name:
-        raise AdapterError(
-            f"adapter name {adapter_name!r}: a name without dots is needed, it becomes part of parameter names"
-        )
-    if adapter_name in getattr(model, "peft_config", {}):
-        raise AdapterError(f"adapter {adapter_name!r} is there already; delete_adapter it or choose another name")
+    require_new(model, adapter_name)
     return planned_wrappers(model, config, layer)
 
 
@@ -280,3 +275,10 @@ def require(model: nn.Module, name: str) -> None:
     there = list(getattr(model, "peft_config", {}))
     if name not in there:
         raise AdapterError(f"no adapter {name!r}; there is {', '.join(there) or 'none'}")
+
+
+def require_new(model: nn.Module, name: str) -> None:
+    if not name or "." in name:
+        raise AdapterError(f"adapter name {name!r}: a name without dots is needed, it becomes part of parameter names")
+    if name in getattr(model, "peft_config", {}):
+        raise AdapterError(f"adapter {name!r} is there already; delete_adapter it or choose another name")

@@ -30,6 +30,7 @@ from tasks.product import product_directory  # noqa: E402
 from tasks.record import TaskRecord  # noqa: E402
 from training.errors import Stopped, UsageError, run_door  # noqa: E402
 from training.files import atomic_directory  # noqa: E402
+from training.fingerprint import same_fingerprint  # noqa: E402
 from training.log import read_metrics  # noqa: E402
 from training.metrics import classification_metrics  # noqa: E402
 from training.settings import option, parse, read_toml  # noqa: E402
@@ -123,8 +124,8 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
     other = [name for name in matters if getattr(config, name) != getattr(kept, name)]
     record = TaskRecord.load(product_directory(directory))
     base, rows = fingerprints(config.model, train.source_of(config), config.strip)
-    other += ["base"] * (record.base["fingerprint"] != base)
-    other += ["set of rows"] * (record.dataset["fingerprint"] != rows)
+    other += ["base"] * (not same_fingerprint(record.base["fingerprint"], base))
+    other += ["set of rows"] * (not same_fingerprint(record.dataset["fingerprint"], rows))
     if other:
         raise UsageError(f"{directory}: holds a run with another {', '.join(other)}; give another --output_dir")
     return json.loads((directory / "results.json").read_text(encoding="utf-8"))
@@ -132,10 +133,11 @@ def run_once(config: train.TrainConfig, again: bool = False) -> dict[str, Any]:
 
 @functools.cache
 def fingerprints(model: str, source: data.Source, strip: bool) -> tuple[str, str]:
-    """Of a base's tensors and of a data set's rows, as task.json has them: names stay when what they name changes."""
+    """Of a base and of a data set's rows, as task.json has them: names stay when what they name changes."""
     texts = data.load_texts(source, data.TextRule(strip))
-    base = gpt2.GPT2ForSequenceClassification.from_pretrained(train.locate(model), id2label=texts.id2label)
-    return gpt2.fingerprint(base.state_dict()), texts.fingerprint()
+    directory = gpt2.resolve_model(train.locate(model))
+    base = gpt2.GPT2ForSequenceClassification.from_pretrained(directory, id2label=texts.id2label)
+    return gpt2.base_fingerprint(base, directory), texts.fingerprint()
 
 
 def validation_loss(config: train.TrainConfig) -> float:

@@ -20,7 +20,7 @@ def build_model(config: Any, directory: Path, task: Any) -> tuple[nn.Module, str
     torch.manual_seed(config.seed)
     model = task.load_model(directory)
     model.name_or_path = config.model
-    fingerprint = gpt2.fingerprint(model.state_dict())
+    fingerprint = gpt2.base_fingerprint(model, directory)
     if config.train == "lora":
         adapter = lora.LoraConfig(
             r=config.lora_r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout,

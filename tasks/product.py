@@ -1,6 +1,8 @@
 """What a run leaves behind, written and read: an adapter in peft's format, or a model in transformers'."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from tasks.config import TASKS
 from tasks.record import TaskRecord
 from tasks.settings import ROOT
 from training.files import atomic_directory
+from training.fingerprint import same_fingerprint
 
 BUNDLED = ROOT / "assets" / "gpt2-tiny"
 DOORS = {"classification": "infer.py", "language": "generate.py"}
@@ -28,7 +31,8 @@ class Product:
     model: nn.Module
     home: Path  # where its tokenizer is
     record: TaskRecord | None  # None for what peft made
-    base: Callable[[], contextlib.AbstractContextManager[Any]]  # within it, the model is the untrained one
+    # Within it, the model is the untrained one; None where whole weights were trained, which hold no other.
+    base: Callable[[], contextlib.AbstractContextManager[Any]] | None
     is_adapter: bool
 
 
@@ -55,11 +59,15 @@ def load_product(path: str | Path, model: str | Path | None, task: str) -> Produ
     record = TaskRecord.load(directory)
     _refuse_other_task(directory, record, task)
     if not (directory / "adapter_config.json").is_file():
-        network = _class_of(task).from_pretrained(directory)
         _refuse_drawn_head(directory, directory, task)
-        return Product(network, directory, record, contextlib.nullcontext, is_adapter=False)
+        if task == "classification":
+            _refuse_other_labels(directory, record, gpt2.read_config(directory).num_labels)
+        network = _class_of(task).from_pretrained(directory)
+        return Product(network, directory, record, None, is_adapter=False)
     network, home = load_base(directory, record, model, task)
     lora.load_adapter(network, directory)
+    if lora.changes_nothing(network):
+        print(f"warning: {directory}: this adapter changes nothing: its update is zero everywhere", file=sys.stderr)
     if lora.head_shape(directory) is None:
         _refuse_drawn_head(directory, home, task)
     return Product(network, home, record, lambda: lora.disable_lora(network), is_adapter=True)
@@ -79,29 +87,38 @@ def load_base(
     """The base of an adapter, with the untrained head it had before training, and the directory it came from."""
     if record is None and model is None:
         raise lora.AdapterError(f"{directory}: has no task.json (was it made by peft?); name its base with --model")
-    changes: dict[str, Any] = {}
-    if task == "classification":
-        changes["id2label"] = _labels_of(directory, record, model)
+    head = lora.head_shape(directory) if task == "classification" else None
+    if head is not None:
+        _refuse_other_labels(directory, record, head[0])
     tried = []
     for home in [gpt2.resolve_model(model)] if model else places_of(record.base["name"]):
-        torch.manual_seed(record.seed if record else 0)
-        pad = gpt2.Tokenizer.from_pretrained(home).eos_token_id
-        network = _class_of(task).from_pretrained(home, pad_token_id=pad, **changes)
-        if record is None or gpt2.fingerprint(network.state_dict()) == record.base["fingerprint"]:
-            network.name_or_path = record.base["name"] if record else str(model)
-            return network, home
+        width = gpt2.read_config(home).n_embd
+        if head is None or head[1] == width:  # before a head of so many rows is built
+            torch.manual_seed(record.seed if record else 0)
+            changes = _labels_of(record, head) if task == "classification" else {}
+            pad = gpt2.Tokenizer.from_pretrained(home).eos_token_id
+            network = _class_of(task).from_pretrained(home, pad_token_id=pad, **changes)
+            if record is None or same_fingerprint(record.base["fingerprint"], gpt2.base_fingerprint(network, home)):
+                network.name_or_path = record.base["name"] if record else str(model)
+                return network, home
+        elif record is None:
+            raise lora.AdapterError(f"{directory}: its head is {head[1]} wide, {home} {width}: made for another base")
         tried.append(str(home))
-    wanted = f"the adapter was trained on another base ('{record.base['name']}')"
+    wanted = f"the adapter was trained on another base ({record.base['name'][:200]!r})"
     if not tried:
         raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
-    raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: the weights' fingerprints differ")
+    what = "of weights, config.json and tokenizer the fingerprints differ"
+    raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: {what}")
 
 
 def places_of(name: str) -> Iterator[Path]:
-    """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache."""
+    """Where the base may be, without a network: a directory of that name, the bundled base, the hub's local cache.
+
+    A file names it, so it may be any text: os.path says no where pathlib raises.
+    """
     local = [Path(name), ROOT / name, BUNDLED]
-    yield from dict.fromkeys(path for path in local if (path / "config.json").is_file())
-    with contextlib.suppress(gpt2.CheckpointError):
+    yield from dict.fromkeys(path for path in local if os.path.isfile(path / "config.json"))
+    with contextlib.suppress(gpt2.CheckpointError, OSError, ValueError):
         cached = gpt2.resolve_model(name, download=False)
         if cached not in local:
             yield cached
@@ -111,15 +128,18 @@ def _class_of(task: str) -> type[nn.Module]:
     return gpt2.GPT2ForSequenceClassification if task == "classification" else gpt2.GPT2LMHeadModel
 
 
-def _labels_of(directory: Path, record: TaskRecord | None, model: str | Path | None) -> dict[int, str]:
+def _labels_of(record: TaskRecord | None, head: tuple[int, int] | None) -> dict[str, Any]:
+    """What of the base's config the labels change; without a task.json the head says how many there are."""
     if record is not None:
-        return dict(enumerate(record.label_names))
-    base = gpt2.read_config(gpt2.resolve_model(model))
-    rows, width = lora.head_shape(directory) or (2, base.n_embd)
-    if width != base.n_embd:  # before a head of so many rows is built
-        raise lora.AdapterError(f"{directory}: its head is {width} wide, {model} {base.n_embd}: made for another base")
-    known = base.label_names()
-    return dict(enumerate(known if len(known) == rows else [f"LABEL_{i}" for i in range(rows)]))
+        return {"id2label": dict(enumerate(record.label_names))}
+    return {"num_labels": head[0]} if head else {}
+
+
+def _refuse_other_labels(directory: Path, record: TaskRecord | None, rows: int) -> None:
+    if record is not None and len(record.label_names) != rows:
+        raise lora.AdapterError(
+            f"{directory}: task.json names {len(record.label_names)} labels, the head has {rows}; take it from the run"
+        )
 
 
 def _refuse_other_task(directory: Path, record: TaskRecord | None, task: str) -> None:

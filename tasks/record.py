@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import os
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import data
+from gpt2.files import LARGEST_TEXT, read_json
 from training.errors import StateError
 
 KINDS = ("classification", "language")
+_DIVISION = {"kind": str, "test_size": int | float, "val_size": int | float, "seed": int}  # what split_rows takes
 
 
 @dataclass(frozen=True)
@@ -20,29 +23,35 @@ class TaskRecord:
     label_names: list[str]  # in the order of the rows of `score`; a writer has none
     max_length: int  # longer texts are cut to that many tokens
     text_rule: dict[str, Any]  # data.TextRule's fields
-    base: dict[str, str]  # name, and the fingerprint of its tensors
+    base: dict[str, str]  # its name and fingerprint
     seed: int  # draws the untrained head that "before" means
     dataset: dict[str, Any]  # data.Source's fields and the fingerprint of its rows
     split: dict[str, Any]  # how the rows were divided
     task: str = field(default="classification")
 
+    def __post_init__(self) -> None:
+        """Before training, not after it: what `load` would refuse must not be all that is left of a run."""
+        if len(self._as_json()) > LARGEST_TEXT:
+            raise StateError(f"task.json: would be larger than {LARGEST_TEXT:,} bytes; shorten the names of the labels")
+
     def save(self, directory: Path) -> None:
-        (directory / "task.json").write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        (directory / "task.json").write_text(self._as_json(), encoding="utf-8")
+
+    def _as_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
     def load(cls, directory: Path) -> "TaskRecord | None":
         """The record in `directory`, None where there is none (peft made it); raises StateError if it is broken."""
         path = directory / "task.json"
-        if not path.exists():
+        if not os.path.lexists(path):  # a dangling link is a broken record, not none
             return None
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError("it holds no JSON object")
-            record = cls(**values)
+            record = cls(**read_json(path))
             record._check()
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise StateError(f"{path}: cannot be used ({error}); take it from the run again") from error
+        except (OSError, ValueError, TypeError) as error:
+            told = str(error)[:300]
+            raise StateError(f"{path}: cannot be used ({told}); take it from the run again") from error
         return record
 
     def _check(self) -> None:
@@ -56,14 +65,32 @@ class TaskRecord:
                 raise ValueError(f"{name} holds something that is no text")
         if self.task not in KINDS:
             raise ValueError(f"task is {self.task!r}, not one of {', '.join(KINDS)}")
-        if self.task == "classification" and len(self.label_names) < 2:
-            raise ValueError("label_names must hold at least two names")
+        if self.task == "classification" and len(set(self.label_names)) < max(2, len(self.label_names)):
+            raise ValueError("label_names must hold at least two names, and none twice")
         if self.max_length < 1:
             raise ValueError(f"max_length is {self.max_length}, not above 0")
         if not 0 <= self.seed < 2**63:  # what torch takes
             raise ValueError(f"seed is {self.seed}, not at least 0 and below 2**63")
         if not {"name", "fingerprint"} <= set(self.base):
             raise ValueError("base must have a name and a fingerprint")
-        rule = typing.get_type_hints(data.TextRule)
-        if not all(isinstance(value, rule.get(name, ())) for name, value in self.text_rule.items()):
-            raise ValueError(f"text_rule is {self.text_rule!r}; it has {', '.join(rule)}")
+        _check_fields("text_rule", self.text_rule, typing.get_type_hints(data.TextRule))
+        rows = typing.get_type_hints(data.Source) | {"fingerprint": str, "only_label": str | None}
+        _check_fields("dataset", self.dataset, rows)
+        _check_fields("split", self.split, _DIVISION)
+        if self.split.get("seed", 0) < 0:
+            raise ValueError(f"split has the seed {self.split['seed']}, not at least 0")
+
+    def source(self) -> data.Source:
+        """Where the rows came from; raises StateError for a record that does not say so."""
+        fields = {field.name for field in dataclasses.fields(data.Source)}
+        if not {"name", "fingerprint"} <= set(self.dataset) or set(self.split) != set(_DIVISION):
+            raise StateError("task.json: does not say which rows it was made with, or how they were divided")
+        return data.Source(**{name: value for name, value in self.dataset.items() if name in fields})
+
+
+def _check_fields(name: str, values: dict[str, Any], kinds: dict[str, Any]) -> None:
+    for key, value in values.items():
+        kind = kinds.get(key)
+        exact = type(value) is not bool or kind is bool  # True is a whole number in Python
+        if kind is None or not isinstance(value, kind) or not exact:
+            raise ValueError(f"{name} has {key!a}: {value!r}; it has {', '.join(kinds)}")

@@ -1,6 +1,7 @@
 """A run's settings from flags, presets and the run before; and where the names in them are found."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def recipe(preset: str, **changes: Any) -> TrainConfig:
 def locate(name: str) -> str:
     """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
     ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
-    return str(ours) if not Path(name).exists() and (ours.is_file() or (ours / "config.json").is_file()) else name
+    # os.path says no to a name that is too long or holds a NUL, pathlib raises; a file may have given it
+    found = os.path.isfile(ours) or os.path.isfile(ours / "config.json")
+    return str(ours) if found and not os.path.exists(name) else name
 
 
 def source_of(config: TrainConfig) -> data.Source:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_SMALLEST_P = 1e-15
+
 
 class FastDropout(nn.Dropout):
     """nn.Dropout with other draws from the same distribution; where it is not written for, it is nn.Dropout."""
@@ -53,6 +55,7 @@ def dropped_positions(n: int, p: float, seed: int) -> Tensor:
 
     For u uniform in (0, 1], floor(log u / log(1 - p)) + 1 is k with probability (1 - p)^(k - 1) p (Devroye 1986,
     chapter X.2): the distance from one dropped element to the next. u has 24 bits, all that float32 holds there.
+    At a smaller p than _SMALLEST_P, where nobody will ever see an element dropped, gaps would overflow int64.
     """
     generator = np.random.SFC64(seed)
     found, last = [], -1
@@ -61,7 +64,7 @@ def dropped_positions(n: int, p: float, seed: int) -> Tensor:
         count = int(expected + 4 * math.sqrt(expected)) + 8  # a second round is rare
         words = torch.from_numpy(generator.random_raw(-(-count // 2)).view(np.int32))
         u = words.bitwise_and_((1 << 24) - 1).to(torch.float32).add_(1).mul_(2.0**-24)
-        gaps = u.log_().mul_(1 / math.log1p(-p)).to(torch.int64).add_(1)
+        gaps = u.log_().mul_(1 / math.log1p(-max(p, _SMALLEST_P))).to(torch.int64).add_(1)
         gaps[0] += last
         found.append(gaps.cumsum_(0))
         last = int(gaps[-1])

@@ -6,6 +6,7 @@ from typing import Any
 
 from training.device import Place
 from training.errors import StateError, UsageError
+from training.fingerprint import same_fingerprint
 
 SAME, MAY, UNUSED = "same", "may", "unused"  # of an option: must not change on a resume; may; means nothing then
 
@@ -32,7 +33,7 @@ def compare(path: Path, saved: dict[str, Any], config: Any, identity: dict[str, 
         changed.append(f"the precision (it was {_shown(precision)})")
     known = saved["state"].get("identity")
     known = known if isinstance(known, dict) else {}
-    changed += [what for what, value in identity.items() if known.get(what) != value]
+    changed += [what for what, value in identity.items() if not same_fingerprint(known.get(what), value)]
     if changed:
         raise UsageError(f"{path}: cannot go on with a change of {', '.join(changed)}; start a new run for that")
     return told

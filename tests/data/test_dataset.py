@@ -1,5 +1,6 @@
 """From rows to a data set: which texts and labels can be learned from, how labels are numbered, and the hub."""
 
+import hashlib
 import json
 import sys
 import time
@@ -124,6 +125,13 @@ def test_the_fingerprint_follows_texts_labels_and_order(load):
     )
     assert load("n.tsv", content).fingerprint() == same
     assert len({same, text, label, order}) == 4
+
+
+def test_the_fingerprint_follows_the_names_of_the_labels_and_keeps_the_part_that_older_files_hold(load):
+    here, renamed = load("m.tsv", "ham\ta\nspam\tb\n"), load("m.tsv", "ham\ta\nwham\tb\n")
+    (version, rows, names), (_, same_rows, other_names) = (d.fingerprint().split(":") for d in (here, renamed))
+    assert version == "2" and rows == same_rows and names != other_names
+    assert rows == hashlib.sha256(b"0\0a\x001\0b\0").hexdigest()
 
 
 def test_a_hub_dataset_keeps_its_own_label_names_and_their_order(hub):

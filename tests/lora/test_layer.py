@@ -145,6 +145,13 @@ def test_without_dropout_nothing_is_drawn():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_merging_into_a_float64_base_rounds_nothing_to_float32():
+    layer, x = random_layer("linear").double().eval(), torch.randn(5, 24, dtype=torch.float64)
+    h = layer(x)
+    layer.merge()
+    torch.testing.assert_close(layer.base_layer(x), h, rtol=1e-13, atol=1e-13)
+
+
 @both_kinds
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_unmerge_puts_the_weight_back_to_the_bit(kind, dtype):

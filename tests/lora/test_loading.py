@@ -109,8 +109,15 @@ def test_a_shape_that_no_memory_holds_is_refused(base, adapter, shape):
 
 
 def test_a_dtype_that_torch_has_not_is_refused(base, adapter):
-    header = json.dumps({A: {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}).encode()
-    (adapter / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0\0")
+    path = adapter / "adapter_model.safetensors"
+    header, content = {}, b""
+    for name, t in load_file(path).items():
+        raw = bytes(t.numel() * 6 // 8) if name == A else t.numpy().tobytes()
+        at = [len(content), len(content) + len(raw)]
+        header[name] = {"dtype": "F6_E2M3" if name == A else "F32", "shape": list(t.shape), "data_offsets": at}
+        content += raw
+    packed = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(packed)) + packed + content)
     assert "F6_E2M3" in refused(base, adapter)
 
 

@@ -120,3 +120,11 @@ def test_putting_it_in_changes_dropout_alone_and_can_be_undone():
     assert [type(m) for m in model] == [FastDropout, nn.Linear, nn.Dropout1d, nn.Identity]
     dropout.use_plain(model)
     assert [type(m) for m in model] == kinds
+
+
+@pytest.mark.parametrize("p", [1e-12, 2e-18, 1e-18, 1e-30, 5e-324])
+def test_at_a_rate_that_next_to_nothing_meets_positions_stay_within_the_tensor(p):
+    for seed in range(50):
+        at = dropped_positions(1000, p, seed)
+        assert at.numel() == 0 or (at.min() >= 0 and at.max() < 1000)
+        assert at.numel() <= 1
