@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ EXAMPLES = """examples:
   python train.py --model gpt2 --dataset mine.csv --text_column body --label_column topic
   python train.py --task language --dataset mine.txt               learn to write like mine.txt
   python train.py --resume_from_checkpoint runs/tiny               go on where a run was stopped"""
+LIGHTER = "a smaller --per_device_train_batch_size, --max_length or --lora_r, or with --gradient_checkpointing"
 
 
 def main(config: TrainConfig) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
             results["also_test"] = others[0] | {"dataset": config.also_test, "seen": parts[1].rows.seen}
         if place.ranks.is_main:
             save_product(run, model, config.train, tokenizer, record, model_card(results, task))
-            write_atomically(run / "results.json", json.dumps(results, indent=2) + "\n")
+            write_atomically(run / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     print(summary(results, task))
     return results
 
@@ -193,4 +195,5 @@ def read_settings(argv: list[str]) -> TrainConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_door(lambda: run_together(lambda: main(read_settings(sys.argv[1:])))))
+    entry = partial(run_together, lambda: main(read_settings(sys.argv[1:])))
+    sys.exit(run_door(entry, lasting=True, lighter=LIGHTER))

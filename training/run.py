@@ -83,7 +83,7 @@ class MetricsLog:
             return
         entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
 
     def _lines(self) -> list[str]:
         if not self.path.exists():
