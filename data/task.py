@@ -81,6 +81,10 @@ class Task:
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
             lines.append(cut)
+        if disputed := self.dataset.disputed_texts():
+            lines.append(f"{disputed:,} texts stand there with more than one label")
+        if alone := [name for label, name in enumerate(names) if labels.count(label) == 1]:
+            lines.append(f"labels with a single row, which cannot both train and test: {', '.join(alone)}")
         if not self.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)

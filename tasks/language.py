@@ -18,7 +18,6 @@ from training.device import Place
 from training.evaluation import summed_loss
 from training.metrics import Metric
 
-
 METRICS = (
     Metric("loss", "nats a token", "{:.4f}".format, higher_is_better=False, in_progress=True),
     Metric("perplexity", "perplexity", lambda value: "above 1e307" if value is None else f"{value:,.1f}"),

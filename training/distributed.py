@@ -155,7 +155,7 @@ def _share_cores() -> None:
 
 
 def _started_with(variable: str) -> bool:
-    """Whether torchrun, our parent, was given the variable. Linux keeps what a process was started with; without it, no.
+    """Whether torchrun, our parent, was given the variable. Linux keeps what a process was started with.
 
     torchrun hands its own 1 on as it would hand on a user's, and nothing else tells the two apart.
     """
