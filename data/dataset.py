@@ -61,7 +61,8 @@ class TextDataset:
 
     def disputed_texts(self) -> int:
         """Texts that stand there with more than one label."""
-        return len(set(zip(self.texts, self.labels))) - len(set(self.texts))
+        labels = Counter(text for text, _ in set(zip(self.texts, self.labels)))
+        return sum(number > 1 for number in labels.values())
 
     def fingerprint(self) -> str:
         """sha256 over texts and labels, in order."""
