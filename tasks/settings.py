@@ -1,5 +1,6 @@
 """A run's settings from flags, presets and the run before; and where the names in them are found."""
 
+from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def recipe(preset: str, **changes: Any) -> TrainConfig:
 def locate(name: str) -> str:
     """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
     ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
-    return str(ours) if not Path(name).exists() and (ours.is_file() or (ours / "config.json").is_file()) else name
+    is_ours = not exists(name) and (isfile(ours) or isfile(ours / "config.json"))  # pathlib's raise for a long name
+    return str(ours) if is_ours else name
 
 
 def source_of(config: TrainConfig) -> data.Source:

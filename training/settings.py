@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 import types
 import typing
@@ -56,7 +57,7 @@ def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, 
 def read_preset(cls: type, preset: str, directory: Path) -> dict[str, Any]:
     """The fields set by a preset's name, or by the path of a TOML file."""
     path = Path(preset) if preset.endswith(".toml") else directory / f"{preset}.toml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib raises an OSError for a name that is too long
         names = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
         raise UsageError(f"--preset {preset}: no such preset; there are {names}, or give the path of a .toml file")
     return read_toml(cls, path) | {"preset": path.stem}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +112,6 @@ class Trainee:
 def run_of(path: Path) -> Path:
     """The run that a path given to --resume_from_checkpoint belongs to: the run itself or one of its checkpoints."""
     run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if not (run / "config.toml").is_file():
+    if not os.path.isfile(run / "config.toml"):
         raise UsageError(f"--resume_from_checkpoint {path}: no run there (a run has a config.toml)")
     return run
