@@ -15,6 +15,7 @@ def of(config: type, argv: Sequence[str], prog: str):
     return parse(config, argv, prog=prog, description="")
 
 
+ENDS = {"train.py": {"lasting": True, "lighter": train.LIGHTER}}
 MAINS = {
     "train.py": lambda argv: train.main(train.read_settings(argv)),
     "infer.py": lambda argv: infer.main(of(infer.InferConfig, argv, "infer.py")),
@@ -25,7 +26,7 @@ MAINS = {
 def call(door: str, argv: Sequence[object]) -> tuple[int, str, str]:
     """(exit code, what is printed, what is said on stderr)."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        code = run_door(lambda: MAINS[door]([*map(str, argv)]))
+        code = run_door(lambda: MAINS[door]([*map(str, argv)]), **ENDS.get(door, {}))
     return code, out.getvalue(), err.getvalue()
 
 
