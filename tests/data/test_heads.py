@@ -17,6 +17,10 @@ BUNDLED = gpt2.Tokenizer(ROOT / "assets" / "gpt2-tiny")
 WORDS = st.sampled_from(
     [
         "see",
+        " congratulations",
+        " tomorrow",
+        " 12345678",
+        " information",
         " you",
         "'s",
         "don't",

@@ -5,6 +5,7 @@ import pytest
 from data import DataError, Source, read_rows
 
 
+@pytest.mark.promise("P4")
 def test_the_sms_collection_has_5574_rows_of_which_747_are_spam(sms_file):
     rows = list(read_rows(Source(str(sms_file))))
     assert len(rows) == 5574
@@ -23,6 +24,7 @@ def test_a_tsv_line_is_split_at_its_first_tab(read):
     assert read("m.tsv", "ham\tone\ttwo\tthree\n") == [("ham", "one\ttwo\tthree")]
 
 
+@pytest.mark.promise("P4")
 def test_quotes_in_a_tsv_are_data(read):
     content = 'ham\t"open only\nspam\tfine\nham\t"both"\n'
     assert read("m.tsv", content) == [("ham", '"open only'), ("spam", "fine"), ("ham", '"both"')]
@@ -36,6 +38,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_label(read):
     assert read("m.tsv", "\ufeffham\ta\nspam\tb\n") == [("ham", "a"), ("spam", "b")]
 
 
+@pytest.mark.promise("P4")
 def test_the_last_row_counts_without_a_final_newline(read):
     assert read("m.tsv", "ham\ta\nspam\tb") == [("ham", "a"), ("spam", "b")]
 
@@ -84,6 +87,7 @@ def test_quotes_under_a_plain_tsv_header_are_a_tables_if_each_field_needs_them(r
     assert read("m.tsv", f"text\tlabel\n{field}\tham\nplain\tspam\n") == [("ham", text), ("spam", "plain")]
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize(
     "texts",
     [['"both"', "x"], ['"open only', "x"], ['"Hello" she said', "x"], ['"one ""two"""', '"both"'], ['"', "x"]]
@@ -95,6 +99,7 @@ def test_other_quotes_under_a_plain_tsv_header_are_data_and_swallow_no_row(read,
         assert read("m.tsv", "\n".join([columns, *rows])) == [("ham", text) for text in texts]
 
 
+@pytest.mark.promise("P4")
 def test_the_sms_collection_under_a_header_has_its_5574_rows(sms_file, read):
     assert len(read("m.tsv", b"label\ttext\n" + sms_file.read_bytes())) == 5574
 

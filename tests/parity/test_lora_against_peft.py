@@ -136,6 +136,7 @@ def test_three_optimizer_steps_end_in_the_same_bits(base):
     assert equal(*ends)
 
 
+@pytest.mark.promise("P13")
 @every_recipe
 def test_peft_reads_our_files_without_a_warning_and_leaves_no_key(base, recipe, tmp_path):
     ours = moved(ours_with(base, recipe))
@@ -153,6 +154,7 @@ def test_peft_reads_our_files_without_a_warning_and_leaves_no_key(base, recipe, 
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.promise("P13")
 @every_recipe
 def test_we_read_peft_s_files(base, recipe, tmp_path):
     theirs = moved(theirs_with(base, recipe))
@@ -164,6 +166,7 @@ def test_we_read_peft_s_files(base, recipe, tmp_path):
     assert set(found) == set(expected) and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("task", ["SEQ_CLS", "CAUSAL_LM"])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_adapter_config_json_has_peft_s_keys_and_values(base, recipe, task, tmp_path):
@@ -184,6 +187,7 @@ def test_adapter_config_json_has_peft_s_keys_and_values(base, recipe, task, tmp_
     assert values[0] == values[1]
 
 
+@pytest.mark.promise("P13")
 def test_the_adapter_files_hold_the_same_bytes_for_every_tensor(base, tmp_path):
     recipe = COMMON | RECIPES["notebook"]
     moved(theirs_with(base, recipe)).save_pretrained(tmp_path / "theirs")
