@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,12 +132,10 @@ def load_writer(
     fast: bool | None = None,
     merge: bool = False,
 ) -> Writer:
-    """A Writer from an adapter (ours or peft's), a trained model, a run that holds one of them, or a base alone.
+    """A Writer from an adapter (ours or peft's), a trained model, a run that holds one of them, or `model` alone.
 
     Where the base is found, and what is refused: `tasks.product.load_product`. Raises ValueErrors.
     """
-    if adapter is None and model is None:
-        raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/write (see generate.py --help)")
     base = None if model is None else locate(str(model))
     product = load_product(adapter or gpt2.resolve_model(base), base, "language")
     place = choose_place(device, precision, product.model.config.n_embd, fast)
@@ -153,15 +150,17 @@ def load_writer(
 
 
 def main(config: GenerateConfig) -> None:
+    if config.adapter is None and config.model is None:
+        raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/write (see generate.py --help)")
     if config.compare and config.merge:
         raise UsageError("--compare needs the base, which --merge folds away; leave out one of the two")
     how = config.how()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a model may write what a terminal has no characters for
+    prompts = prompts_of(config)
+    choose_place(config.device, config.precision)  # a wrong flag is told before anything is loaded
     writer = load_writer(config.adapter, config.model, config.device, config.precision, config.fast, config.merge)
     if config.compare and not writer.is_adapter:
         raise UsageError("--compare: this is a whole model, and its base is not beside it; give an adapter")
-    for prompt in prompts_of(config):
+    for prompt in prompts:
         if config.compare:
             with writer.base():
                 show(writer, prompt, how, config.seed, "base:  ")
@@ -196,4 +195,5 @@ def show(writer: Writer, prompt: str, how: gpt2.GenerationConfig, seed: int, hea
 
 if __name__ == "__main__":
     about = {"prog": "generate.py", "description": __doc__.split("\n\n")[0], "epilog": EXAMPLES}
-    sys.exit(run_door(lambda: main(parse(GenerateConfig, sys.argv[1:], **about))))
+    lighter = "a smaller --num_return_sequences or --max_new_tokens"
+    sys.exit(run_door(lambda: main(parse(GenerateConfig, sys.argv[1:], **about)), lighter=lighter))

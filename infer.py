@@ -6,15 +6,15 @@
 import contextlib
 import csv
 import dataclasses
-import itertools
 import json
 import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import torch
@@ -27,7 +27,7 @@ from tasks.product import load_product
 from tasks.record import TaskRecord
 from tasks.settings import locate
 from training.device import DEVICES, PRECISIONS, Place, choose_place
-from training.errors import UsageError, run_door
+from training.errors import NonFiniteError, UsageError, run_door
 from training.evaluation import predict
 from training.files import atomic_directory, open_atomically
 from training.fingerprint import same_fingerprint
@@ -38,6 +38,8 @@ EXAMPLES = """examples:
   python infer.py --adapter runs/tiny/adapter --input messages.csv --output predictions.jsonl
   python infer.py --adapter runs/tiny/adapter --sample 7
   cat texts.txt | python infer.py --adapter runs/tiny/adapter"""
+LINES, TABLES = (".jsonl", ".ndjson", ".json"), {".csv": ",", ".tsv": "\t"}
+AT_ONCE = 4_000_000  # characters of texts that are in memory together, one text more or less
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,13 @@ class InferConfig:
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)
+        check_range(self, ("seed",), 0)
         if (self.texts != ()) + (self.input is not None) + (self.sample is not None) > 1:
             raise UsageError("texts, --input and --sample are three ways to say what to classify; give one")
         if self.sample is not None and self.output is not None:
             raise UsageError("--sample prints a table; --output takes the predictions for texts or --input")
+        if self.output is not None and suffix_of(self.output) not in (*LINES, *TABLES):
+            raise UsageError(f"--output {self.output}: the name must end in .jsonl, .csv or .tsv")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,10 @@ class Classifier:
     counts: Counter[str] = field(default_factory=Counter)  # "cut": texts longer than max_length so far
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
-        """Per text one probability per label, in the order of `label_names`. Raises DataError for an empty text."""
+        """Per text one probability per label, in the order of `label_names`.
+
+        Raises DataError for an empty text, NonFiniteError where the model's answer is no number.
+        """
         rows = [data.Row(text, None, f"text {i}") for i, text in enumerate(texts, 1)]
         return self.row_probabilities(rows, batch_size)
 
@@ -93,7 +101,14 @@ class Classifier:
         self.counts["cut"] += cut
         pad = self.tokenizer.eos_token_id
         batches = ((at, data.collate([ids[i] for i in at], pad)) for at in data.by_length(ids, batch_size))
-        return predict(self.model, batches, len(ids), self.place).softmax(dim=-1).tolist()
+        logits = predict(self.model, batches, len(ids), self.place)
+        wrong = (~logits.isfinite().all(dim=-1)).nonzero()
+        if len(wrong):
+            raise NonFiniteError(
+                f"{rows[int(wrong[0])].where}: the model's answer is no number; are its weights whole? "
+                "fp16 (--precision) holds no number above 65,504"
+            )
+        return logits.softmax(dim=-1).tolist()
 
     def label(self, probabilities: Sequence[float]) -> str:
         return self.label_names[max(range(len(probabilities)), key=probabilities.__getitem__)]
@@ -123,6 +138,8 @@ def load_classifier(
         raise lora.AdapterError(
             f"{adapter}: task.json names {len(names)} labels, the head has {network.config.num_labels}"
         )
+    if fault := data.fault_of_labels(names):
+        raise lora.AdapterError(f"{adapter}: {fault}; give it another name in task.json or config.json")
     length = min(record.max_length, network.config.n_positions) if record else network.config.n_positions
     rule = data.TextRule(**record.text_rule) if record else data.TextRule()
     tokenizer = gpt2.Tokenizer.from_pretrained(product.home)
@@ -132,7 +149,9 @@ def load_classifier(
 def main(config: InferConfig) -> None:
     if config.adapter is None:
         raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
+    choose_place(config.device, config.precision)  # a wrong flag is told before anything is loaded
     if config.save_merged:  # always from the weights as they are stored: --precision rounds them for answering
+        _refuse_existing(Path(config.save_merged))
         save_merged(load_classifier(config.adapter, config.model, "cpu", "fp32"), Path(config.save_merged))
         if not (config.texts or config.input or config.sample):
             return
@@ -160,24 +179,46 @@ def predict_stream(classifier: Classifier, config: InferConfig) -> None:
         rows = (data.Row(text, None, f"text {i}") for i, text in enumerate(config.texts, 1))
     else:
         rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
-    chunk = 1 if piped and sys.stdin.isatty() else 8 * config.batch_size
+    most = 1 if piped and sys.stdin.isatty() else 8 * config.batch_size
     with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
         write = writer(file, config.output or ".jsonl", classifier.label_names)
-        for part in iter(lambda: list(itertools.islice(rows, chunk)), []):
-            for row, p in zip(part, classifier.row_probabilities(part, config.batch_size)):
+        for portion in in_portions(rows, most):
+            for row, p in zip(portion, classifier.row_probabilities(portion, config.batch_size)):
                 write(classifier.answer(row.text, p))
             file.flush()
 
 
+def in_portions(rows: Iterable[data.Row], most: int) -> Iterator[list[data.Row]]:
+    """Rows in lists of at most `most`, fewer where texts are very long."""
+    portion, size = [], 0
+    for row in rows:
+        portion.append(row)
+        size += len(row.text)
+        if len(portion) == most or size > AT_ONCE:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def suffix_of(name: str) -> str:
+    return Path(name).suffix.lower() or name
+
+
 def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[str, Any]], None]:
-    """How an answer is written, by the suffix of the file's name."""
-    suffix = Path(name).suffix.lower() or name
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=file)
-    if suffix not in (".csv", ".tsv"):
-        raise UsageError(f"--output {name}: the name must end in .jsonl, .csv or .tsv")
-    table = csv.writer(file, delimiter="," if suffix == ".csv" else "\t", lineterminator="\n")
-    table.writerow(["text", "label", *(f"p_{label}" for label in label_names)])
+    """How an answer is written, by the suffix of the file's name: JSON lines, or a table that `data.read_rows` reads.
+
+    A table's header is the first line of the file. In a .tsv it stands in quotes: so quotes in it are a table's.
+    """
+    if suffix_of(name) in LINES:
+        plain = not (file.encoding or "utf-8").lower().startswith("utf")  # else "é" would be written as "?"
+        return lambda answer: print(json.dumps(answer, ensure_ascii=plain, allow_nan=False), file=file)
+    # csv quotes a lone carriage return only where it is part of the line terminator, which it need not be in the file.
+    lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+    delimiter, header = TABLES[suffix_of(name)], ["text", "label", *(f"p_{label}" for label in label_names)]
+    quoting = csv.QUOTE_ALL if delimiter == "\t" else csv.QUOTE_MINIMAL
+    csv.writer(lines, delimiter=delimiter, quoting=quoting).writerow(header)
+    table = csv.writer(lines, delimiter=delimiter)
     return lambda answer: table.writerow([answer["text"], answer["label"], *answer["probabilities"].values()])
 
 
@@ -215,10 +256,13 @@ def show_sample(classifier: Classifier, config: InferConfig) -> None:
         print(f"{truth:<{width}}", *cells, one_line(dataset.texts[row]), sep="  ")
 
 
-def save_merged(classifier: Classifier, directory: Path) -> None:
-    """The adapter folded into the weights: a directory that transformers and this project load without LoRA."""
+def _refuse_existing(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"--save_merged {directory}: exists and is not empty; name a new directory")
+
+
+def save_merged(classifier: Classifier, directory: Path) -> None:
+    """The adapter folded into the weights: a directory that transformers and this project load without LoRA."""
     merged = lora.merge_and_unload(classifier.model)
     with atomic_directory(directory) as files:
         merged.save_pretrained(files)

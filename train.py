@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ EXAMPLES = """examples:
   python train.py --model gpt2 --dataset mine.csv --text_column body --label_column topic
   python train.py --task language --dataset mine.txt               learn to write like mine.txt
   python train.py --resume_from_checkpoint runs/tiny               go on where a run was stopped"""
+LIGHTER = "a smaller --per_device_train_batch_size, --max_length or --lora_r, or with --gradient_checkpointing"
 
 
 def main(config: TrainConfig) -> dict[str, Any]:
@@ -215,4 +217,5 @@ def read_settings(argv: list[str]) -> TrainConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_door(lambda: run_together(main, lambda: read_settings(sys.argv[1:]))))
+    entry = partial(run_together, main, lambda: read_settings(sys.argv[1:]))
+    sys.exit(run_door(entry, lasting=True, lighter=LIGHTER))

@@ -1,6 +1,7 @@
 """Texts into batches of tensors: token ids, right padding, and an order of rows that depends on nothing hidden."""
 
 import functools
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from torch import Tensor
 IGNORED = -100  # the label that torch's cross_entropy leaves out
 # Texts and characters: until they are cut down to ids, the tokenizer's encodings take some 100 bytes a character.
 _AT_ONCE, _CHARACTERS = 1000, 2_000_000
+# Of a long text only a head is tokenised: so many characters a token to begin with, up to where a word ends.
+_PER_TOKEN, _LONGEST_WORD, _SPARE_TOKENS = 16, 100_000, 100
+_WORD_ENDS = re.compile(r"\S ")  # GPT-2's pre-tokenizer parts the two whatever stands around them
 
 
 class Encoder(Protocol):
@@ -60,13 +64,32 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def encode(tokenizer: Encoder, texts: Sequence[str], max_length: int) -> tuple[list[array], int]:
-    """Token ids of each text, cut to `max_length`, and how many texts were cut."""
+    """Token ids of each text, cut to `max_length`, and how many texts were cut.
+
+    Time and memory go with `max_length`, not with a text that is far longer.
+    """
     ids, cut = [], 0
     for portion in _portions(texts):
-        for row in tokenizer.encode_batch(portion):
+        heads = [_head(text, _PER_TOKEN * max_length) for text in portion]
+        for text, head, row in zip(portion, heads, tokenizer.encode_batch(heads)):
+            while len(head) < len(text) and len(row) < max_length + _SPARE_TOKENS:
+                head = _head(text, 2 * len(head))
+                row = tokenizer.encode_batch([head])[0]
             cut += len(row) > max_length
             ids.append(array("i", row[:max_length]))  # 4 bytes an id; a list of Python's numbers takes 36
     return ids, cut
+
+
+def _head(text: str, size: int) -> str:
+    """`text` up to the first end of a word after `size` characters: its tokens are the first ones of the whole text.
+
+    A word that goes on for _LONGEST_WORD more is cut inside. Its last tokens may then be others, but not those more
+    than _SPARE_TOKENS before the cut: what two letters become depends on their neighbours, not on a page of them.
+    """
+    if len(text) <= size:
+        return text
+    end = _WORD_ENDS.search(text, size, size + _LONGEST_WORD)
+    return text[: end.start() + 1 if end else size + _LONGEST_WORD]
 
 
 def _portions(texts: Sequence[str]) -> Iterator[list[str]]:

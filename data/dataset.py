@@ -3,12 +3,15 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.reading import FILE_SUFFIXES, LABEL_NAMES, TEXT_NAMES, DataError, Row, Source, make_row, read_rows
 
+# What steers a terminal or ends a line, and halves of characters: names stand in tables, cards and headers.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -56,6 +59,11 @@ class TextDataset:
     @property
     def label2id(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.label_names)}
+
+    def disputed_texts(self) -> int:
+        """Texts that stand there with more than one label."""
+        labels = Counter(text for text, _ in set(zip(self.texts, self.labels)))
+        return sum(number > 1 for number in labels.values())
 
     def fingerprint(self) -> str:
         """`2:`, the sha256 of texts and labels in their order, `:`, that of the names of the labels.
@@ -114,6 +122,16 @@ def _check_characters(text: str, where: str) -> None:
         raise DataError(f"{where}: holds half of a surrogate pair, which is no character; repair the row") from None
 
 
+def fault_of_labels(names: Sequence[str]) -> str:
+    """Why these cannot be the names of labels, or nothing."""
+    for name, number in Counter(names).items():
+        if _CONTROL.search(name):
+            return f"label {name!r} holds a line break or another control character"
+        if number > 1:
+            return f"{number} labels are called {name!r}"
+    return ""
+
+
 def _order_labels(places: dict[str, str]) -> list[str]:
     numeric = all(re.fullmatch(r"-?\d{1,18}", label) for label in places)
     return sorted(places, key=(lambda label: (int(label), label)) if numeric else None)
@@ -124,6 +142,8 @@ def _check_labels(name: str, names: list[str], places: dict[str, str], rows: int
         raise DataError(f"{name}: all rows have the label '{next(iter(places))}'; at least two labels are needed")
     if len(places) > max(100, rows // 2):
         raise DataError(f"{name}: {len(places)} different labels in {rows} rows; is --label_column the text column?")
+    if fault := fault_of_labels(names):
+        raise DataError(f"{name}: {fault}; rename it")
     forms = {_plain(label): label for label in names}
     for label, where in places.items():
         if not label.strip():

@@ -2,7 +2,7 @@
 
 Every row is accounted for: what cannot be read stops the run with the file, the line and what to do. A TSV line is
 split at its first tab and quotes are data, so the SMS Spam Collection gives its 5,574 rows; a CSV reader would
-swallow two of them between unbalanced quotes.
+swallow two of them between unbalanced quotes. Only where a header and all quotes are a table's are they read as such.
 """
 
 import csv
@@ -15,6 +15,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from data.quotes import quotes_are_a_tables
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 FILE_SUFFIXES = (".tsv", ".csv", *JSON_SUFFIXES, ".txt")
@@ -57,7 +59,7 @@ def read_rows(source: Source) -> Iterator[Row]:
         raise DataError(f"{path}: {what}")
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _read_csv(path, source)
+        return _read_quoted(path, source, ",")
     if suffix in JSON_SUFFIXES:
         return _read_jsonl(path, source)
     if suffix == ".txt" and not source.labelled:
@@ -65,25 +67,32 @@ def read_rows(source: Source) -> Iterator[Row]:
     return _read_tsv(path, source)
 
 
-def read_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
-    """(`file:line`, text) for each line of a file."""
+def read_lines(path: Path, encoding: str, *, returns: bool = False) -> Iterator[tuple[str, str]]:
+    """(`file:line`, text) for each line of a file; see `split_lines`."""
     try:
         with open(path, "rb") as file:
-            yield from split_lines(file, str(path), encoding)
+            yield from split_lines(file, str(path), encoding, returns=returns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def split_lines(file: Iterable[bytes], name: str, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
-    """(`name:line`, text) for each line. Only a newline ends a line: U+2028 and its like are part of the text."""
+def split_lines(
+    file: Iterable[bytes], name: str, encoding: str = "utf-8", *, returns: bool = False
+) -> Iterator[tuple[str, str]]:
+    """(`name:line`, text) for each line. Only a newline ends a line: U+2028 and its like are part of the text.
+
+    A carriage return before it goes, too. With `returns` it stays in a file whose first line ends without one: between
+    quotes it is part of a text there.
+    """
     _check_encoding(encoding)
     pending: list[tuple[str, str]] = []  # blank lines, kept back: at the end of a file they mean nothing
     for number, raw in enumerate(file, 1):
         where = f"{name}:{number}"
         if number == 1:
             _check_first_line(raw, where)
+            end = "" if returns and not raw.endswith(b"\r\n") else "\r"
         line = _decode(raw, encoding, where).removeprefix("\ufeff" if number == 1 else "")
-        pending.append((where, line.removesuffix("\n").removesuffix("\r")))
+        pending.append((where, line.removesuffix("\n").removesuffix(end)))
         if line.strip():
             yield from pending
             pending = []
@@ -127,11 +136,16 @@ def _read_tsv(path: Path, source: Source) -> Iterator[Row]:
     if first is None:
         return
     columns = first[1].split("\t")
-    if not (source.text_column or source.label_column or _has_usual_names(columns, source)):
-        if _has_usual_names([column.strip('"') for column in columns], source):
-            raise DataError(f"{first[0]}: columns in quotes, which a .tsv has not; write it without, or as .csv")
+    bare = [column.strip('"') for column in columns]
+    named = source.text_column or source.label_column or _has_usual_names(columns, source)
+    if not named and not _has_usual_names(bare, source):
         yield from _read_headless_tsv(chain([first], lines), source)
         return
+    if quotes_are_a_tables(line for _, line in read_lines(path, source.encoding)):
+        yield from _read_quoted(path, source, "\t")
+        return
+    if not named:
+        raise DataError(f"{first[0]}: only some columns in quotes; write the line without, or all with them")
     text_at, label_at = _choose_columns(columns, source, first[0])
     # A text in the last column may hold tabs of its own.
     splits = len(columns) - 1 if text_at == len(columns) - 1 else -1
@@ -162,10 +176,11 @@ def _read_headless_tsv(lines: Iterable[tuple[str, str]], source: Source) -> Iter
         )
 
 
-def _read_csv(path: Path, source: Source) -> Iterator[Row]:
+def _read_quoted(path: Path, source: Source, delimiter: str) -> Iterator[Row]:
+    # A field as large as the file is legitimate: csv's own limit of 131,072 characters is not this project's.
     csv.field_size_limit(sys.maxsize)
-    lines = (line + "\n" for _, line in read_lines(path, source.encoding))
-    reader = csv.reader(lines, strict=True)
+    lines = (line + "\n" for _, line in read_lines(path, source.encoding, returns=True))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     start = 1
     try:
         columns = next(reader, None)
@@ -187,7 +202,7 @@ def _read_csv(path: Path, source: Source) -> Iterator[Row]:
             yield Row(values[text_at], None if label_at is None else values[label_at], where)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{start}: broken CSV ({error}); is a quote not closed?") from None
+        raise DataError(f"{path}:{start}: broken table ({error}); is a quote not closed?") from None
 
 
 def _read_jsonl(path: Path, source: Source) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """A task ready for a loop: rows read, divided and tokenised once, and batches of them on demand."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,11 @@ class Task:
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
             lines.append(cut)
+        if disputed := self.dataset.disputed_texts():
+            lines.append(f"{disputed:,} texts stand there with more than one label")
+        if alone := [names[label] for label, number in Counter(labels).items() if number == 1]:
+            some = ", ".join(alone[:6]) + ", ..." * (len(alone) > 6)
+            lines.append(f"labels with a single row, which cannot both train and test: {some}")
         if not self.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)

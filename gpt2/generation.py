@@ -19,6 +19,12 @@ from gpt2.fast_step import fast_step
 from gpt2.model import GPT2LMHeadModel
 
 
+class NoNumberError(ValueError):
+    """Logits from which no token can be chosen."""
+
+    exit_code = 6
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
     """How to choose the next token. Greedy, the likeliest one, unless `do_sample`; a wrong value is a ValueError."""
@@ -142,11 +148,18 @@ class Generation:
 
 
 def choose(scores: Tensor, ids: Tensor, config: GenerationConfig, generator: torch.Generator | None) -> Tensor:
-    """(R,) next tokens from their logits `scores` (R, V) and all tokens so far, `ids` (R, T)."""
+    """(R,) next tokens from their logits `scores` (R, V) and all tokens so far, `ids` (R, T).
+
+    Raises NoNumberError where the likeliest token's score, divided by the temperature, is no number or infinite.
+    """
     if config.repetition_penalty != 1.0:
         said = scores.gather(1, ids)
         said = torch.where(said < 0, said * config.repetition_penalty, said / config.repetition_penalty)
         scores = scores.scatter(1, ids, said)
+    if not torch.isfinite(scores.max() / config.temperature):
+        raise NoNumberError(
+            "what the model says of the next token is no number; damaged weights or a tiny temperature?"
+        )
     if not config.do_sample:
         return scores.argmax(dim=-1)
     if config.temperature != 1.0:

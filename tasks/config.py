@@ -79,7 +79,15 @@ class TrainConfig:
         at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
                       "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
         check_range(self, at_least_1, 1)
+        check_range(self, ("lora_r",), 1, below=2**31)  # with more, torch cannot tell how large a tensor would be
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
+        check_range(self, ("lora_alpha",), 0, open=True)
+        check_range(self, ("ddp_timeout",), 0, below=10**9, open=True)
+        check_range(self, ("test_size",), 0, below=1, open=True)
+        check_range(self, ("lora_dropout", "val_size"), 0, below=1)
+        if self.max_steps != -1:
+            check_range(self, ("max_steps",), 1)  # -1 leaves it to the epochs
+        self._check_texts()
         if self.metric_for_best_model not in BEST[self.task]:
             known = ", ".join(BEST[self.task])
             raise UsageError(f"--metric_for_best_model {self.metric_for_best_model}: --task {self.task} has {known}")
@@ -87,6 +95,16 @@ class TrainConfig:
             raise UsageError("--train head: a writer has no head of its own; take lora or full")
         if self.task == "classification" and self.only_label is not None:
             raise UsageError("--only_label: a classifier needs all labels; it is for --task language")
+        if self.task == "language" and self.max_length == 1:
+            raise UsageError("--max_length 1: a window of a text holds a token and the next one, so 2 at least")
         if self.exact:
             check_exact(self.precision, fast=self.fast, device=self.device)
+
+    def _check_texts(self) -> None:
+        if not self.target_modules or not all(map(str.strip, self.target_modules)):
+            raise UsageError("--target_modules: names no layer; give at least one, e.g. c_attn c_proj")
+        for name, value in vars(self).items():  # config.toml must hold each, and no file's name has byte 0
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and ("\0" in text or any("\ud800" <= c <= "\udfff" for c in text)):
+                    raise UsageError(f"--{name} {text!r}: holds bytes that are not UTF-8, or byte 0; rename it")
 # fmt: on

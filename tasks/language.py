@@ -20,7 +20,7 @@ from training.metrics import Metric
 
 METRICS = (
     Metric("loss", "nats a token", "{:.4f}".format, higher_is_better=False, in_progress=True),
-    Metric("perplexity", "perplexity", "{:,.1f}".format),
+    Metric("perplexity", "perplexity", lambda value: "above 1e307" if value is None else f"{value:,.1f}"),
     Metric("bits_per_byte", "bits a byte", "{:.4f}".format, higher_is_better=False, in_progress=True),
 )
 SAMPLE_SEED, SAMPLE_TOKENS = 0, 40  # of what is written at each evaluation
@@ -167,7 +167,7 @@ class Language:
         targets = sum(len(window.targets) for window in windows)
         loss = nats / targets
         return {
-            "loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": targets, "rows": len(windows),
+            "loss": loss, "perplexity": math.exp(loss) if loss < 709 else None, "tokens": targets, "rows": len(windows),
             "bits_per_byte": nats / math.log(2) / self.rows.bytes_of(part),
         }  # fmt: skip
 
@@ -182,7 +182,8 @@ class Language:
             torch.manual_seed(SAMPLE_SEED)
             written = [int(tokens[0]) for tokens in gpt2.generate(model, ids, how)]
         text = self.tokenizer.decode([token for token in written if token != self.tokenizer.eos_token_id])
-        return [f"  it writes: {' '.join((self.prompt + text).split())}"]
+        shown = "".join(c if c.isprintable() else " " for c in self.prompt + text)
+        return [f"  it writes: {' '.join(shown.split())}"]
 
     def details(self, scores: dict[str, Any]) -> str:
         return ""

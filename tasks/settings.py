@@ -1,7 +1,7 @@
 """A run's settings from flags, presets and the run before; and where the names in them are found."""
 
 import dataclasses
-import os
+from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,8 @@ def recipe(preset: str, **changes: Any) -> TrainConfig:
 def locate(name: str) -> str:
     """A file as given, else the one of that name in the project: the presets' paths work from any directory."""
     ours = ROOT / name  # not the folder gpt2/, which is no model: "gpt2" is a hub id
-    # os.path says no to a name that is too long or holds a NUL, pathlib raises; a file may have given it
-    found = os.path.isfile(ours) or os.path.isfile(ours / "config.json")
-    return str(ours) if found and not os.path.exists(name) else name
+    is_ours = not exists(name) and (isfile(ours) or isfile(ours / "config.json"))  # pathlib's raise for a long name
+    return str(ours) if is_ours else name
 
 
 def source_of(config: TrainConfig) -> data.Source:

@@ -148,7 +148,7 @@ def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
 
 def lost_connection(error: BaseException) -> bool:
     """Whether this is how torch says that another process does not answer any more. Its gloo has no class for it."""
-    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/transport" in str(error))
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/transport/" in str(error))
 
 
 def _tell_torchrun(error: ValueError) -> None:
@@ -182,6 +182,18 @@ def _is_first_to_fail(store: dist.Store) -> bool:
 
 def _share_cores() -> None:
     """torchrun sets OMP_NUM_THREADS to 1 where nobody has set it; here the processes share the cores instead."""
-    if os.environ.get("OMP_NUM_THREADS") == "1":
+    if os.environ.get("OMP_NUM_THREADS") == "1" and not _started_with("OMP_NUM_THREADS"):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"])))
+
+
+def _started_with(variable: str) -> bool:
+    """Whether torchrun, our parent, was given the variable. Linux keeps what a process was started with.
+
+    torchrun hands its own 1 on as it would hand on a user's, and nothing else tells the two apart.
+    """
+    try:
+        given = Path(f"/proc/{os.getppid()}/environ").read_bytes()
+    except OSError:
+        return False
+    return any(entry.startswith(f"{variable}=".encode()) for entry in given.split(b"\0"))

@@ -20,7 +20,7 @@ import filelock
 
 from training.checkpoint import prune_checkpoints, save_checkpoint
 from training.distributed import ALONE, Ranks, launch, lost_connection
-from training.errors import DiedError, DiskError, Stopped, UsageError
+from training.errors import DiedError, DiskError, Stopped, UsageError, explain, visible
 from training.files import free_bytes, remove, sweep, write_atomically
 from training.log import MetricsLog
 from training.settings import to_toml
@@ -112,9 +112,9 @@ class Run:
             raise told from None
 
     def _end(self, error: BaseException, status: str = "failed") -> None:
-        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+        message, code = explain(error, "") or (f"{type(error).__name__}: {error}", 1)
         with contextlib.suppress(OSError):  # the disk may be why
-            self.note(status, exit_code=code, message=str(error) or type(error).__name__)
+            self.note(status, exit_code=code, message=visible(message.removeprefix("error: ")))
 
 
 @contextlib.contextmanager

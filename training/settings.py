@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 import types
 import typing
@@ -58,7 +59,7 @@ def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, 
 def read_preset(cls: type, preset: str, directory: Path) -> dict[str, Any]:
     """The fields set by a preset's name, or by the path of a TOML file."""
     path = Path(preset) if preset.endswith(".toml") else directory / f"{preset}.toml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib raises an OSError for a name that is too long
         names = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
         raise UsageError(f"--preset {preset}: no such preset; there are {names}, or give the path of a .toml file")
     return read_toml(cls, path) | {"preset": path.stem}
@@ -68,7 +69,7 @@ def read_toml(cls: type, path: Path) -> dict[str, Any]:
     """The fields in a TOML file, each checked against its type in `cls`."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error})") from error
     hints = typing.get_type_hints(cls)
     for name, value in values.items():
@@ -90,13 +91,19 @@ def to_toml(config: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check_range(config: Any, names: Sequence[str], least: float) -> None:
-    """Raise UsageError for a named setting below `least`, not finite or too large an integer for torch; None passes."""
+def check_range(
+    config: Any, names: Sequence[str], least: float, *, below: float = math.inf, open: bool = False
+) -> None:
+    """Raise UsageError for a named setting below `least`, at or above `below`, not finite or too large for torch.
+
+    `open`: `least` itself is refused, too. None passes.
+    """
     for name in names:
         value = getattr(config, name)
-        limit = 2**63 if isinstance(value, int) else math.inf
-        if value is not None and not least <= value < limit:
-            raise UsageError(f"--{name} {value}: must be at least {least}{' and below 2**63' * (value >= 2**63)}")
+        limit = min(below, 2**63) if isinstance(value, int) else below
+        if value is not None and not (least <= value < limit and not (open and value == least)):
+            most = f" and below {'2**63' if limit == 2**63 else limit}" * (value >= limit < math.inf)
+            raise UsageError(f"--{name} {value}: must be {'above' if open else 'at least'} {least}{most}")
 
 
 def _spelled_out(cls: type, argv: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from data import DataError, Source, read_rows
 
 
+@pytest.mark.promise("P4")
 def test_the_sms_collection_has_5574_rows_of_which_747_are_spam(sms_file):
     rows = list(read_rows(Source(str(sms_file))))
     assert len(rows) == 5574
@@ -23,6 +24,7 @@ def test_a_tsv_line_is_split_at_its_first_tab(read):
     assert read("m.tsv", "ham\tone\ttwo\tthree\n") == [("ham", "one\ttwo\tthree")]
 
 
+@pytest.mark.promise("P4")
 def test_quotes_in_a_tsv_are_data(read):
     content = 'ham\t"open only\nspam\tfine\nham\t"both"\n'
     assert read("m.tsv", content) == [("ham", '"open only'), ("spam", "fine"), ("ham", '"both"')]
@@ -36,6 +38,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_label(read):
     assert read("m.tsv", "\ufeffham\ta\nspam\tb\n") == [("ham", "a"), ("spam", "b")]
 
 
+@pytest.mark.promise("P4")
 def test_the_last_row_counts_without_a_final_newline(read):
     assert read("m.tsv", "ham\ta\nspam\tb") == [("ham", "a"), ("spam", "b")]
 
@@ -69,9 +72,41 @@ def test_a_tsv_header_with_names_of_its_own_does_not_become_a_label(read):
     assert len(read("m.tsv", "v1\tv2\n" + rows, labelled=False)) == 7
 
 
-def test_a_tsv_header_in_quotes_does_not_become_a_row(read):
-    with pytest.raises(DataError, match=r"m\.tsv:1: columns in quotes"):
-        read("m.tsv", '"label"\t"text"\n"ham"\t"a"\n')
+def test_a_tsv_header_in_quotes_says_that_quotes_are_a_tables(read):
+    content = '"label"\t"text"\n"ham"\t"a"\nspam\t"two ""quotes"", a\ttab and\na line"\nham\tplain\n'
+    assert read("m.tsv", content) == [("ham", "a"), ("spam", 'two "quotes", a\ttab and\na line'), ("ham", "plain")]
+    with pytest.raises(DataError, match=r"m\.tsv:2: broken table \(.*\); is a quote not closed"):
+        read("m.tsv", '"label"\t"text"\nham\t"a\n')
+    with pytest.raises(DataError, match=r"m\.tsv:1: only some columns in quotes"):
+        read("m.tsv", '"label"\ttext"\nham\ta\n')
+
+
+@pytest.mark.parametrize("field", ['"a\ttab"', '"two\nlines"', '"a ""quote"""', '""""', '"\n\t"""'])
+def test_quotes_under_a_plain_tsv_header_are_a_tables_if_each_field_needs_them(read, field):
+    text = field[1:-1].replace('""', '"')
+    assert read("m.tsv", f"text\tlabel\n{field}\tham\nplain\tspam\n") == [("ham", text), ("spam", "plain")]
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize(
+    "texts",
+    [['"both"', "x"], ['"open only', "x"], ['"Hello" she said', "x"], ['"one ""two"""', '"both"'], ['"', "x"]]
+    + [['"open', "x", "x", 'close"']],
+)
+def test_other_quotes_under_a_plain_tsv_header_are_data_and_swallow_no_row(read, texts):
+    for columns in ("label\ttext", "text\tlabel"):
+        rows = [f"ham\t{text}" if columns.startswith("label") else f"{text}\tham" for text in texts]
+        assert read("m.tsv", "\n".join([columns, *rows])) == [("ham", text) for text in texts]
+
+
+@pytest.mark.promise("P4")
+def test_the_sms_collection_under_a_header_has_its_5574_rows(sms_file, read):
+    assert len(read("m.tsv", b"label\ttext\n" + sms_file.read_bytes())) == 5574
+
+
+@pytest.mark.parametrize(("end", "kept"), [("\n", "a\r\nb\rc"), ("\r\n", "a\nb\rc")])
+def test_a_carriage_return_between_quotes_is_part_of_the_text_unless_all_lines_end_in_one(read, end, kept):
+    assert read("m.csv", f'label,text{end}ham,"a\r\nb\rc"{end}') == [("ham", kept)]
 
 
 def test_a_tab_in_a_tsv_text_that_is_not_the_last_column_is_told(read):

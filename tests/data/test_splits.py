@@ -67,6 +67,7 @@ def test_validation_rows_of_the_seed_split_come_out_of_training_alone(sms):
     assert len(split.val) == math.ceil(0.1 * 4459)
 
 
+@pytest.mark.promise("P4")
 @settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(SPLITS),

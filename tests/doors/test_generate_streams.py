@@ -123,6 +123,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(writers):
 # What is refused
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -149,6 +150,17 @@ def test_a_wrong_setting_gets_one_line_before_a_model_is_read(door, monkeypatch,
     monkeypatch.setattr(generate, "load_writer", lambda *_: pytest.fail("read a model first"))
     code, out, err = door(*flags, "see you")
     assert (code, out) == (2, "") and words in one_line(err)
+
+
+@pytest.mark.promise("P16")
+@pytest.mark.parametrize("flags", [["--temperature", "1e-300"], ["--repetition_penalty", "1e-300"], ["--greedy"]])
+def test_logits_that_are_no_numbers_are_told_and_no_text_is_made_of_them(door, monkeypatch, flags):
+    if flags == ["--greedy"]:
+        plain = gpt2.generation.choose
+        nan = float("nan")
+        monkeypatch.setattr(gpt2.generation, "choose", lambda scores, *rest: plain(scores * nan, *rest))
+    code, _, err = door(*flags, "see you")
+    assert code == 6 and "what the model says of the next token is no number" in one_line(err)
 
 
 def test_without_adapter_and_model_it_says_what_is_needed(door):

@@ -24,6 +24,7 @@ def door(**settings):
     return run_door(lambda: infer.main(infer.InferConfig(device="cpu", **settings)))
 
 
+@pytest.mark.promise("P14")
 def test_a_row_out_for_each_row_in_in_order(run, messages, messages_file, tmp_path):
     assert door(adapter=str(run), input=str(messages_file), output=str(tmp_path / "out.jsonl"), batch_size=3) == 0
     answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -31,6 +32,7 @@ def test_a_row_out_for_each_row_in_in_order(run, messages, messages_file, tmp_pa
     assert all(sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5) for answer in answers)
 
 
+@pytest.mark.promise("P6")
 def test_the_batch_a_text_is_in_does_not_change_its_answer(run, messages):
     classifier = infer.load_classifier(run, device="cpu")
     texts = [text for _, text in messages]
@@ -39,6 +41,7 @@ def test_the_batch_a_text_is_in_does_not_change_its_answer(run, messages):
     assert (together - alone).abs().max() < 1e-6
 
 
+@pytest.mark.promise("P14")
 def test_an_error_in_the_middle_names_the_row_and_leaves_no_output(run, tmp_path, capsys):
     (tmp_path / "in.txt").write_text("one\n\ntwo\n")
     assert door(adapter=str(run), input=str(tmp_path / "in.txt"), output=str(tmp_path / "out.csv")) == 3
@@ -77,6 +80,7 @@ def test_another_base_is_refused_and_nothing_is_downloaded_for_a_name(run, tiny_
     assert "evil/x" in capsys.readouterr().err
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [({"texts": ("hi",)}, 2, "--adapter"), ({"adapter": ".", "texts": ("hi",)}, 4, "no adapter there")],

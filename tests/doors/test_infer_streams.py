@@ -86,6 +86,7 @@ def test_an_empty_standard_input_has_no_answers(door, typed, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.promise("P14")
 @pytest.mark.parametrize(("suffix", "gap"), [(".csv", ","), (".tsv", "\t")])
 def test_tables_keep_every_text_and_have_a_column_for_each_label(door, run, tmp_path, suffix, gap):
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
@@ -99,12 +100,16 @@ def test_tables_keep_every_text_and_have_a_column_for_each_label(door, run, tmp_
         assert row[1] == ["ham", "spam"][p[1] > p[0]]
 
 
-def test_predictions_as_csv_can_be_classified_again(door, tmp_path):
-    assert door(*TEXTS, "--output", tmp_path / "one.csv") == 0
-    assert door("--input", tmp_path / "one.csv", "--output", tmp_path / "two.csv") == 0
-    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+@pytest.mark.promise("P14")
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_predictions_can_be_classified_again(door, tmp_path, suffix):
+    one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
+    assert door(*TEXTS, '\r\n\t"x"\r', "--output", one) == 0
+    assert door("--input", one, "--output", two) == 0
+    assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -131,6 +136,7 @@ def test_an_empty_line_between_others_is_told(door, typed, capsys):
     assert "standard input:2: empty text" in error_of(capsys)
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -148,6 +154,7 @@ def test_flags_that_clash_are_told_instead_of_one_being_ignored(door, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.promise("P16")
 def test_an_output_that_cannot_be_written_is_told(door, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert door("hi", "--output", tmp_path / "file" / "out.csv") == 5

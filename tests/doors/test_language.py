@@ -70,6 +70,7 @@ def test_a_run_learns_to_write_and_leaves_what_house_rules_promise(config, tmp_p
     assert set(results["baselines"]) == {"bigram", "gzip"} and set(results["baselines"]["gzip"]) == {"bits_per_byte"}
 
 
+@pytest.mark.promise("P6")
 def test_the_scores_are_those_of_each_test_text_alone_and_its_end(config):
     results = train.main(dataclasses.replace(config, max_steps=3, per_device_eval_batch_size=4))
     writer, rows = generate.load_writer("run", device="cpu", fast=False), task_of(config).rows

@@ -36,6 +36,7 @@ def saved(base, tmp_path):
     return save
 
 
+@pytest.mark.promise("P13")
 def test_the_files_say_the_same_of_themselves(saved, tmp_path):
     saved("the notebook's LoRA")
     said = []
@@ -45,6 +46,7 @@ def test_the_files_say_the_same_of_themselves(saved, tmp_path):
     assert said[0] == said[1] and said[0][0] == {"format": "pt"}
 
 
+@pytest.mark.promise("P13")
 def test_lora_on_lm_head_is_read_both_ways_though_peft_s_file_holds_the_frozen_weight_too(base, saved, tmp_path):
     theirs, ours = saved("LoRA on lm_head and c_attn")
     files = [load_file(tmp_path / which / "adapter_model.safetensors") for which in ("theirs", "ours")]

@@ -58,6 +58,7 @@ def test_a_training_step_draws_and_gives_the_same_bits(base, recipe):
     assert all(torch.equal(theirs, ours) for theirs, ours in zip(*sides))
 
 
+@pytest.mark.promise("P13")
 @every_recipe
 def test_the_files_are_the_same_and_each_reads_the_others(base, recipe, tmp_path):
     theirs, ours = (moved(model) for model in both(base, recipe))

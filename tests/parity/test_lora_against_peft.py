@@ -168,6 +168,7 @@ def test_we_read_peft_s_files(base, recipe, tmp_path):
     assert set(found) == set(expected) and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("task", ["SEQ_CLS", "CAUSAL_LM"])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_adapter_config_json_has_peft_s_keys_and_values(base, recipe, task, tmp_path):
@@ -188,6 +189,7 @@ def test_adapter_config_json_has_peft_s_keys_and_values(base, recipe, task, tmp_
     assert values[0] == values[1]
 
 
+@pytest.mark.promise("P13")
 def test_the_adapter_files_hold_the_same_bytes_for_every_tensor(base, tmp_path):
     recipe = COMMON | RECIPES["notebook"]
     moved(theirs_with(base, recipe)).save_pretrained(tmp_path / "theirs")

@@ -39,6 +39,7 @@ def rows_of(step) -> list[int]:
     return [row for batch in step.batches for row in batch]
 
 
+@pytest.mark.promise("P4")
 def test_an_epoch_has_each_training_row_once_and_no_other():
     every = epochs()
     assert (every.per_epoch, every.total) == (3, 9)
@@ -64,6 +65,7 @@ def test_a_step_is_the_same_whatever_was_asked_for_before():
     assert rows_of(epochs(seed=4).step(0)) != rows_of(want[0])
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize("size", [2, 3, 8])
 def test_the_processes_share_the_rows_that_one_process_would_take(size):
     """Those of one process whose batches are `size` times as large; each row in one share, the shares of one size."""

@@ -214,5 +214,14 @@ def test_a_seed_too_large_for_torch_is_named():
         check_range(Config(max_steps=10**20 - 1), ["max_steps"], 0)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.0, "above 0$"), (1.0, "above 0 and below 1$"), (float("nan"), "above 0$")]
+)
+def test_a_share_may_be_neither_nothing_nor_all(value, told):
+    check_range(Config(learning_rate=0.5), ["learning_rate"], 0, below=1, open=True)
+    with pytest.raises(UsageError, match=f"--learning_rate .*: must be {told}"):
+        check_range(Config(learning_rate=value), ["learning_rate"], 0, below=1, open=True)
+
+
 def test_a_number_at_its_least_and_a_missing_one_pass():
     check_range(Config(learning_rate=1.0, output_dir=None), ["learning_rate", "output_dir"], 1)
