@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NoReturn
 
 LARGEST_TEXT = 2**22  # bytes of a .json or .txt; GPT-2's own vocab.json is a quarter of that
 _LARGEST_HEADER = 2**20  # bytes of a safetensors header: some 7,000 tensors
+_DEEPEST = 50  # levels of a JSON file
 _PICKLED = (b"PK\x03\x04", b"\x80")  # a zip file, as torch.save writes them, and a bare pickle
 
 
@@ -63,7 +64,19 @@ def _parse_json(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("it holds no JSON object")
+    _refuse_depth(values)
     return values
+
+
+def _refuse_depth(values: dict[str, Any]) -> None:
+    """What json reads can still be too deep to be compared, copied or shown, all of which go down level by level."""
+    level: list[Any] = [values]
+    for _ in range(_DEEPEST):
+        held = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
+        level = [part for part in held if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 LARGEST_JSON = 2**20  # bytes; of a file of settings, and of a header: some 7,000 tensors
+_DEEPEST = 50  # levels of a JSON file
 _PICKLED = (b"PK\x03\x04", b"\x80")  # a zip file, as torch.save writes them, and a bare pickle
 _LARGEST_NUMBER = 8  # bytes
 Shape = tuple[int, ...]
@@ -50,6 +51,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("it holds no JSON object")
+    _refuse_depth(values)
     return values
 
 
@@ -93,6 +95,17 @@ def _shape(name: str, entry: Any, most: int) -> Shape:
     if len(shape) > 8 or math.prod(shape) > most:
         raise ValueError(f"its header gives {ascii(name)[1:-1][:80]} more numbers than the file has room for")
     return tuple(shape)
+
+
+def _refuse_depth(values: dict[str, Any]) -> None:
+    """What json reads can still be too deep to be compared, copied or shown, all of which go down level by level."""
+    level: list[Any] = [values]
+    for _ in range(_DEEPEST):
+        held = (part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole))
+        level = [part for part in held if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

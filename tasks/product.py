@@ -67,7 +67,7 @@ def load_product(path: str | Path, model: str | Path | None, task: str) -> Produ
     network, home = load_base(directory, record, model, task)
     lora.load_adapter(network, directory)
     if lora.changes_nothing(network):
-        print(f"warning: {directory}: this adapter changes nothing: its update is zero everywhere", file=sys.stderr)
+        print(f"warning: {directory}: this adapter changes nothing of its base: it is zero everywhere", file=sys.stderr)
     if lora.head_shape(directory) is None:
         _refuse_drawn_head(directory, home, task)
     return Product(network, home, record, lambda: lora.disable_lora(network), is_adapter=True)

@@ -14,6 +14,8 @@ import lora
 from lora import AdapterError, LoraConfig, apply_lora, lora_state_dict, save_adapter, trainable_parameters
 from lora.layer import LoraLayer
 
+pytestmark = pytest.mark.promise("P12")
+
 CONFIG = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=("c_attn", "wte"), task_type="SEQ_CLS")
 PREFIX = "base_model.model."
 A = f"{PREFIX}transformer.h.1.attn.c_attn.lora_A.weight"

@@ -42,6 +42,14 @@ def content(file: str, new: bytes) -> Spoil:
     return lambda directory: (directory / file).write_bytes(new)
 
 
+def nested(levels: int) -> Any:
+    """Lists in lists, which json can read and a comparison may not come to the end of."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def without(file: str) -> Spoil:
     return lambda directory: (directory / file).unlink()
 

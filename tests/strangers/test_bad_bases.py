@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gpt2
-from tests.strangers.spoiling import content, entry, fields, header, raw, split, tensors, without
+from tests.strangers.spoiling import content, entry, fields, header, nested, raw, split, tensors, without
 
 pytestmark = pytest.mark.promise("P16")
 
@@ -102,6 +102,7 @@ SPOILT = {
     "10**9 labels": (fields(CONFIG, id2label=None, num_labels=10**9), "num_labels is 1000000000; 20,000 are the most"),
     "labels of 5,000 digits": (fields(CONFIG, id2label={"1" * 5000: "x"}), "id2label must map 0, 1, 2"),
     "deep JSON": (content(CONFIG, b'{"n_head":' + b"[" * 200_000), "config.json: cannot be read as JSON"),
+    **{f"{n} deep": (fields(CONFIG, n_head=nested(n)), "nested too deeply") for n in (50, 300, 900)},
     "a key twice": (raw(CONFIG, ('"n_head": 2', '"n_head": 2, "n_head": 4')), "'n_head' is there twice"),
     "an array": (content(CONFIG, b"[]"), "it holds no JSON object"),
     "50 MB": (content(CONFIG, b" " * 50_000_000), "larger than 4,194,304 bytes"),

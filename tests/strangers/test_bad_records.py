@@ -12,7 +12,7 @@ import gpt2
 import infer
 from tasks import product
 from tasks.record import TaskRecord
-from tests.strangers.spoiling import content, fields, raw, tensors, write_fields
+from tests.strangers.spoiling import content, fields, nested, raw, tensors, write_fields
 from training.errors import StateError
 
 pytestmark = pytest.mark.promise("P16")
@@ -34,6 +34,7 @@ def inner(field, **changes):
 SPOILT = {
     "no JSON": (content(RECORD, b"{"), "cannot be used"),
     "deep": (content(RECORD, b'{"seed": ' + b"[" * 200_000), "nested too deeply"),
+    **{f"{n} deep": (inner("dataset", name=nested(n)), "nested too deeply") for n in (50, 300, 900)},
     "50 MB": (content(RECORD, b" " * 50_000_000), "larger than 4,194,304 bytes"),
     "a key twice": (raw(RECORD, ('"seed": 42', '"seed": 42, "seed": 43')), "'seed' is there twice"),
     "NaN": (inner("split", test_size=float("nan")), "NaN is no number in JSON"),
