@@ -13,7 +13,7 @@ import infer
 import train
 from tests.fresh import last_line
 from tests.strangers.doors import MAINS, refusal
-from training.distributed import _is_lost_connection, _share_cores
+from training.distributed import _share_cores, lost_connection
 from training.errors import run_door
 
 pytestmark = pytest.mark.promise("P16")
@@ -180,9 +180,9 @@ def test_another_runtime_error_is_a_bug_and_keeps_its_traceback():
 
 def test_a_file_called_igloo_is_no_lost_connection():
     gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
-    assert _is_lost_connection(RuntimeError(gloo)) and _is_lost_connection(torch.distributed.DistError("x"))
-    assert not _is_lost_connection(data.DataError("igloo.tsv: no such file"))
-    assert not _is_lost_connection(RuntimeError("igloo.tsv: no such file"))
+    assert lost_connection(RuntimeError(gloo)) and lost_connection(torch.distributed.DistError("x"))
+    assert not lost_connection(data.DataError("igloo.tsv: no such file"))
+    assert not lost_connection(RuntimeError("igloo.tsv: no such file"))
 
 
 @pytest.mark.parametrize(("given", "threads"), [(b"A=1\0OMP_NUM_THREADS=1\0", []), (b"A=1\0XOMP_NUM_THREADS=1\0", [1])])
