@@ -182,8 +182,7 @@ class Language:
             torch.manual_seed(SAMPLE_SEED)
             written = [int(tokens[0]) for tokens in gpt2.generate(model, ids, how)]
         text = self.tokenizer.decode([token for token in written if token != self.tokenizer.eos_token_id])
-        shown = "".join(c if c.isprintable() else " " for c in self.prompt + text)
-        return [f"  it writes: {' '.join(shown.split())}"]
+        return [f"  it writes: {' '.join(''.join(c if c.isprintable() else ' ' for c in self.prompt + text).split())}"]
 
     def details(self, scores: dict[str, Any]) -> str:
         return ""

@@ -45,7 +45,7 @@ class Run:
         self.again = again  # what goes on with the run
         self.log = MetricsLog(None)
         self.last: Path | None = None  # the newest checkpoint known to be whole
-        self._status: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "began": _now()}
+        self._status: dict[str, Any] | None = None  # None: nothing has begun that would change what is there
 
     @property
     def checkpoints(self) -> Path:
@@ -56,6 +56,7 @@ class Run:
         later = self.checkpoints / "aside" / f"metrics-after-{step:06d}.jsonl"
         path = self.path / "metrics.jsonl" if self.ranks.is_main else None
         self.log = MetricsLog(path, step, unscored=unscored, later=later)
+        self.begin(step)
         return self.log.told
 
     def check_room(self, size: int, keep: int) -> None:
@@ -77,17 +78,23 @@ class Run:
             print(line)
         self.note("running", step=step)
 
+    def begin(self, step: int) -> None:
+        """From here on status.json tells of this run, or of this part of it; a refusal before leaves it as it was."""
+        self._status = {"pid": os.getpid(), "host": socket.gethostname(), "began": _now()}
+        self.note("running", step=step)
+
     def note(self, status: str, **facts: Any) -> None:
         """status.json: how the run stands, or how it ended."""
-        if self.ranks.is_main:
+        if self.ranks.is_main and self._status is not None:
             self._status |= {"status": status, "noted": _now()} | facts
             write_atomically(self.path / "status.json", json.dumps(self._status, indent=2) + "\n")
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
+    def told(self, fresh: bool = True) -> Iterator[None]:
         """Around a run: status.json says how it ended, and the errors of the disk and of a stop how to go on."""
-        self.note("running", step=0)
         try:
+            if fresh:
+                self.begin(0)
             with ended_by_signals():
                 yield
             self.note("finished", exit_code=0)
@@ -132,7 +139,7 @@ def open_run(
         path = stack.enter_context(_held(output_dir, default, resume, overwrite, reads)) if ranks.is_main else None
         path = Path(ranks.everyone(str(path))[0])
         run = Run(path, ranks, again.format(run=shlex.quote(str(path))))
-        with run.told():
+        with run.told(fresh=not resume):
             yield run
 
 
@@ -152,6 +159,7 @@ def _held(
         if not resume:
             _make_way(path, marked, overwrite, reads)
         content = {"what": "a run of train.py, which may delete its own files here", "launch": launch()}
+        content |= {"pid": os.getpid(), "host": socket.gethostname()}
         (path / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")  # half a marker is one, too
         if marked:
             for directory in (path, path / "checkpoints"):
@@ -211,8 +219,8 @@ def locked(directory: Path) -> Iterator[None]:
 
 def _holder(directory: Path) -> str:
     try:
-        status = json.loads((directory / "status.json").read_text(encoding="utf-8"))
-        return f" (process {int(status['pid'])} on {str(status['host']):.80})"
+        holder = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        return f" (process {int(holder['pid'])} on {str(holder['host']):.80})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

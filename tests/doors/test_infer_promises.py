@@ -146,7 +146,7 @@ def test_an_answer_that_is_no_number_is_no_answer_and_its_row_is_named(run, tmp_
 
 @pytest.mark.parametrize(
     ("names", "words"),
-    [(["ham", "ham"], "2 labels are called 'ham'"), (["ham", "a\nb"], r"label 'a\nb' holds a line break")]
+    [(["ham", "ham"], "and none twice"), (["ham", "a\nb"], r"label 'a\nb' holds a line break")]
     + [(["ham", "\x1b[31mspam"], r"label '\x1b[31mspam' holds"), (["ham", "\ud800"], r"label '\ud800' holds")],
 )
 def test_labels_that_no_table_can_hold_are_refused(run, tmp_path, names, words):

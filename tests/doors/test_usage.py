@@ -41,6 +41,7 @@ NO_TRAINING = {
     "save_total_limit": ["0", "-1"],
     "logging_steps": ["0"],
     "target_modules": ["", " "],
+    "ddp_timeout": ["0", "-1", "nan", "1e9"],
 }
 NO_ANSWERS = {"batch_size": ["0", "-1"], "sample": ["0", "-2"], "seed": ["-1"], "output": ["x.xlsx", "out"]}
 NO_TEXTS = {
