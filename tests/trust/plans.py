@@ -1,0 +1,116 @@
+"""What a run's process does before it enters train.py, so that it is disturbed at the place that a test is about.
+
+Each plan is a function of this module: the new process gets its name and arguments. The seams are the calls of train.py
+around which a run can be watched; a plan knows nothing else of the code.
+"""
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_write, _kill = os.write, os.kill  # as they are before calls.py counts them
+
+
+def seam(name: str) -> tuple[Any, str]:
+    """The owner and the name of what a run does again and again."""
+    import tasks.steps
+    import train
+    from tasks.classification import Classification
+    from training.state import Trainee
+
+    return {
+        "step": (train, "train_step"),
+        "save": (Trainee, "save"),
+        "evaluate": (Classification, "scores"),  # 1: before training; the last: after it
+        "publish": (train, "save_product"),
+        "rows": (tasks.steps.Epochs, "step"),
+    }[name]
+
+
+def around(name: str, enter: Callable[[int], object], leave: Callable[[int], object] = lambda _: None) -> None:
+    """Call `enter(n)` before the n-th passing of a seam, n = 1, 2, ..., and `leave(n)` after it."""
+    owner, attribute = seam(name)
+    plain, count = getattr(owner, attribute), 0
+
+    @functools.wraps(plain)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        number = count
+        enter(number)
+        result = plain(*args, **kwargs)
+        leave(number)
+        return result
+
+    setattr(owner, attribute, watched)
+
+
+def mark_phases(fifo: Path) -> None:
+    """Tell at the other end of `fifo` what the run is doing: "start", then "NAME n" at a seam and "loop" after it."""
+    handle = os.open(fifo, os.O_WRONLY)
+
+    def mark(word: str) -> None:
+        _write(handle, f"{word}\n".encode())
+
+    mark("start")
+    for name in ("step", "save", "evaluate", "publish"):
+        around(name, lambda n, name=name: mark(f"{name} {n}"), lambda _: mark("loop"))
+
+
+def signal_at(name: str, number: int, *signals: int) -> None:
+    """Get these signals at the n-th passing of a seam, one after the other."""
+
+    def act(n: int) -> None:
+        if n == number:
+            for each in signals:
+                signal.raise_signal(each)
+
+    around(name, act)
+
+
+def signal_inside(function: str, number: int, what: int) -> None:
+    """Get a signal in the middle of a save or an evaluation: at the n-th call of a function that stands in a module."""
+    import importlib
+
+    module, _, path = function.partition(":")
+    owner: Any = importlib.import_module(module)
+    *owners, attribute = path.split(".")
+    for each in owners:
+        owner = getattr(owner, each)
+    plain, count = getattr(owner, attribute), 0
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == number:
+            signal.raise_signal(what)
+        return plain(*args, **kwargs)
+
+    setattr(owner, attribute, watched)
+
+
+def die_at(name: str, number: int) -> None:
+    """End as a machine does that loses its power, at the n-th passing of a seam."""
+
+    def act(n: int) -> None:
+        if n == number:
+            die()
+
+    around(name, act)
+
+
+def die() -> None:
+    _kill(os.getpid(), signal.SIGKILL)
+
+
+def ignore(*signals: int) -> None:
+    """As nohup does."""
+    for each in signals:
+        signal.signal(each, signal.SIG_IGN)
+
+
+def umask(mask: int) -> None:
+    os.umask(mask)
