@@ -40,6 +40,13 @@ class Run:
     def stderr(self) -> str:
         return self.err.read_text(encoding="utf-8", errors="replace")
 
+    def send(self, number: int) -> None:
+        """Send a signal, unless the run has ended."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
     def finish(self, timeout: float = TIMEOUT) -> int:
         """Wait for its end. One that does not come to an end is a failure, and is not left behind."""
         self.process.join(timeout)

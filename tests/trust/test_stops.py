@@ -109,8 +109,7 @@ def test_a_storm_of_signals_is_one_request(server, flags, ends_whole, tmp_path):
         reading = threading.Thread(target=phases.read)  # else the run would wait for its reader
         reading.start()
         for number in itertools.islice(itertools.cycle((signal.SIGTERM, signal.SIGHUP)), 100):
-            if run.process.exitcode is None:
-                os.kill(run.pid, number)
+            run.send(number)
             time.sleep(0.01)
         code = run.finish()
         reading.join()
