@@ -19,7 +19,11 @@ def seam(name: str) -> tuple[Any, str]:
     import tasks.steps
     import train
     from tasks.classification import Classification
-    from training.state import Trainee
+
+    try:
+        from training.trainee import Trainee
+    except ImportError:
+        from training.state import Trainee
 
     return {
         "step": (train, "train_step"),
@@ -71,25 +75,23 @@ def signal_at(name: str, number: int, *signals: int) -> None:
     around(name, act)
 
 
-def signal_inside(function: str, number: int, what: int) -> None:
-    """Get a signal in the middle of a save or an evaluation: at the n-th call of a function that stands in a module."""
-    import importlib
+def signal_inside(name: str, number: int, what: int) -> None:
+    """Get a signal in the middle of the n-th passing of a seam: when it first waits for the disk."""
+    plain, inside = os.fsync, False
 
-    module, _, path = function.partition(":")
-    owner: Any = importlib.import_module(module)
-    *owners, attribute = path.split(".")
-    for each in owners:
-        owner = getattr(owner, each)
-    plain, count = getattr(owner, attribute), 0
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == number:
+    def fsync(handle: int) -> None:
+        nonlocal inside
+        plain(handle)
+        if inside:
+            inside = False
             signal.raise_signal(what)
-        return plain(*args, **kwargs)
 
-    setattr(owner, attribute, watched)
+    def enter(n: int) -> None:
+        nonlocal inside
+        inside = n == number
+
+    around(name, enter)
+    os.fsync = fsync
 
 
 def die_at(name: str, number: int) -> None:

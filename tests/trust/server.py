@@ -112,7 +112,11 @@ def door(argv: list[str]) -> int:
     from training.distributed import run_together
     from training.errors import run_door
 
-    return run_door(lambda: run_together(lambda: train.main(train.read_settings(argv))))
+    try:
+        import training.trainee  # noqa: F401
+    except ImportError:
+        return run_door(lambda: run_together(lambda: train.main(train.read_settings(argv))))
+    return run_door(lambda: run_together(train.main, lambda: train.read_settings(argv)))
 
 
 plan = functools.partial  # what is called in the new process must be a function of a module, and its arguments

@@ -90,11 +90,9 @@ def test_a_stop_before_the_first_step_leaves_a_run_that_can_be_gone_on_with(serv
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS, ids=NAMES)
 def test_a_stop_in_the_middle_of_a_save_lets_the_save_end(server, flags, ends_whole, tmp_path, number):
-    run = server.run(
-        flags, tmp_path, plan(plans.signal_inside, "training.checkpoint:save_checkpoint", 2, number), expect=128 + number
-    )
+    run = server.run(flags, tmp_path, plan(plans.signal_inside, "save", 2, number), expect=128 + number)
     step = trees.steps(tmp_path / "run")[-1]
-    assert 5 <= step <= 7, "no later than after the step that comes next"
+    assert step in (5, 6), "the step of that save, or the one that comes next"
     check_stopped(run, tmp_path, number, step)
     ends_whole(tmp_path)
 
