@@ -21,7 +21,6 @@ _OF_OS = ("write", "fsync", "fdatasync", "rename", "replace", "mkdir", "rmdir", 
           "truncate", "ftruncate", "chmod", "fchmod")
 # fmt: on
 _open, _write, _readlink = os.open, os.write, os.readlink
-WINDOWS = ("start", "save", "publish")
 
 
 class Counted:
@@ -154,14 +153,11 @@ def die_at(window: str, number: int, in_the_middle: bool = False) -> None:
 
 def fail_at(window: str, number: int, error: int = errno.EIO, for_ever: bool = False) -> None:
     """The n-th call fails, and a call that writes has written half; `for_ever`: and so do all after it."""
-    done = False
 
     def act(n: int, name: str, target: str, half: Callable[[], object]) -> None:
-        nonlocal done
         if n == number:
             half()
         if n == number or (for_ever and n > number):
-            done = True
             raise OSError(error, os.strerror(error), target)
 
     _within(window, act)

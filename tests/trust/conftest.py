@@ -1,14 +1,16 @@
 """A fork server, a run that is never disturbed, and the settings of all runs that are to end as it does."""
 
+import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.trust import trees
-from tests.trust.server import ROOT, Server
+from tests.trust import calls, plans, trees
+from tests.trust.server import ROOT, Server, plan
 
 RESUME = ["--resume_from_checkpoint", "run"]
 
@@ -66,6 +68,22 @@ def whole(undisturbed) -> dict[str, str]:
     ends = trees.ending(undisturbed)
     assert len(ends) == 5, ends
     return ends
+
+
+@pytest.fixture(scope="session")
+def after_20(server, flags, tmp_path_factory) -> Path:
+    """Where a run was stopped after step 20, with the checkpoints 18, 20 and the best, 10: the next save deletes 18."""
+    cwd = tmp_path_factory.mktemp("after-20")
+    server.run(flags, cwd, plan(plans.signal_at, "step", 20, signal.SIGTERM), expect=143)
+    assert trees.steps(cwd / "run") == [10, 18, 20]
+    return cwd
+
+
+def recorded(server: Server, argv: list[str], cwd: Path, window: str) -> list[list[str]]:
+    """[name, target] of the calls that change the disk in a window of a run that goes to its end in `cwd`."""
+    log = cwd / "calls.jsonl"
+    server.run(argv, cwd, plan(calls.record, window, log))
+    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 @pytest.fixture

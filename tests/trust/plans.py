@@ -6,6 +6,8 @@ around which a run can be watched; a plan knows nothing else of the code.
 
 import functools
 import os
+import resource
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +114,30 @@ def ignore(*signals: int) -> None:
     """As nohup does."""
     for each in signals:
         signal.signal(each, signal.SIG_IGN)
+
+
+def without_privileges() -> None:
+    """As a user who is not root, whom the mode of a directory binds: no capability is in effect."""
+    import ctypes
+
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # linux/capability.h, version 3
+    if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).capset(header, none) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def check_unwritable(directory: Path) -> None:
+    assert not os.access(directory, os.W_OK, effective_ids=True), f"{directory} can be written after all"
+
+
+def largest_file(size: int) -> None:
+    """Writing beyond `size` bytes fails as on a full disk; Python ignores the signal that comes with it."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def little_room(free: int) -> None:
+    """A disk on which `free` bytes are free."""
+    plain = shutil.disk_usage
+    shutil.disk_usage = lambda path: plain(path)._replace(free=free)
 
 
 def umask(mask: int) -> None:

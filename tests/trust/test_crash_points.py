@@ -1,24 +1,16 @@
 """A run that dies between any two calls that change the disk: what it leaves is whole, and it ends the same."""
 
-import json
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.trust import calls, plans, trees
-from tests.trust.conftest import RESUME
+from tests.trust import calls, trees
+from tests.trust.conftest import RESUME, recorded
 from tests.trust.server import plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise("P1")]
 WRITING = ("write", "save_file")
-
-
-def recorded(server, argv, cwd: Path, window: str) -> list[list[str]]:
-    """[name, target] of the calls in a window of a run that goes to its end in a copy of `cwd`."""
-    log = cwd / "calls.jsonl"
-    server.run(argv, cwd, plan(calls.record, window, log))
-    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def points(found: list[list[str]]) -> list[tuple[int, bool]]:
@@ -48,15 +40,6 @@ def die_everywhere(server, argv, before: Path | None, window: str, folder: Path,
             where = f"{'in' if middle else 'before'} call {number}, {' '.join(found[number - 1])}"
             wrong.append(f"{where}: {str(error)[-300:]}")
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.fixture(scope="module")
-def after_20(server, flags, tmp_path_factory) -> Path:
-    """A run that was stopped after step 20, with the checkpoints 18, 20 and the best, 10: the next save deletes 18."""
-    cwd = tmp_path_factory.mktemp("after-20")
-    server.run(flags, cwd, plan(plans.signal_at, "step", 20, signal.SIGTERM), expect=143)
-    assert trees.steps(cwd / "run") == [10, 18, 20]
-    return cwd
 
 
 def test_a_run_that_dies_before_its_first_step_can_be_started_again(server, flags, whole, tmp_path):
