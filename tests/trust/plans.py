@@ -5,6 +5,7 @@ around which a run can be watched; a plan knows nothing else of the code.
 """
 
 import functools
+import json
 import os
 import resource
 import shutil
@@ -64,6 +65,26 @@ def mark_phases(fifo: Path) -> None:
     mark("start")
     for name in ("step", "save", "evaluate", "publish"):
         around(name, lambda n, name=name: mark(f"{name} {n}"), lambda _: mark("loop"))
+
+
+def write_rows(log: Path) -> None:
+    """Write down which rows of the data set each step takes: [step, rows], steps counted from 0, one a line."""
+    import data
+    from tasks.steps import Epochs
+
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    step, micro_batches, current = Epochs.step, data.Task.micro_batches, -1
+
+    def watched_step(self: Any, number: int) -> Any:
+        nonlocal current
+        current = number
+        return step(self, number)
+
+    def watched_batches(self: Any, rows: list[int], batch_size: int) -> Any:
+        _write(handle, (json.dumps([current, rows]) + "\n").encode())
+        return micro_batches(self, rows, batch_size)
+
+    Epochs.step, data.Task.micro_batches = watched_step, watched_batches
 
 
 def signal_at(name: str, number: int, *signals: int) -> None:
