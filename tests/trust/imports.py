@@ -5,6 +5,7 @@ import threading
 import safetensors.torch  # noqa: F401
 import tokenizers  # noqa: F401
 import torch
+import torch.distributed.run  # noqa: F401
 import tqdm
 
 import train  # noqa: F401

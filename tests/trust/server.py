@@ -65,11 +65,17 @@ class Server:
         self.context.set_forkserver_preload(["pytest", "tests.trust.imports"])
         self.number = 0
 
-    def start(self, argv: Sequence[object], cwd: Path, before: Sequence[Callable[[], object]] = ()) -> Run:
-        """`python train.py argv` in `cwd`; what is in `before` is called in the new process first."""
+    def start(
+        self,
+        argv: Sequence[object],
+        cwd: Path,
+        before: Sequence[Callable[[], object]] = (),
+        entry: Callable[[list[str]], int] | None = None,
+    ) -> Run:
+        """`python train.py argv` in `cwd`, or another entry; what is in `before` is called in the new process first."""
         self.number += 1
         out, err = (cwd / f"{self.number}.{name}" for name in ("out", "err"))
-        arguments = (list(map(str, argv)), cwd, tuple(before), out, err)
+        arguments = (list(map(str, argv)), cwd, tuple(before), entry or door, out, err)
         process = self.context.Process(target=_run, args=arguments, daemon=True)
         process.start()
         return Run(process, cwd, out, err)
@@ -83,7 +89,9 @@ class Server:
         return run
 
 
-def _run(argv: list[str], cwd: Path, before: tuple[Callable[[], object], ...], out: Path, err: Path) -> None:
+def _run(
+    argv: list[str], cwd: Path, before: tuple[Callable[[], object], ...], entry: Callable, out: Path, err: Path
+) -> None:
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -96,7 +104,7 @@ def _run(argv: list[str], cwd: Path, before: tuple[Callable[[], object], ...], o
     try:
         for prepare in before:
             prepare()
-        code = door(argv)
+        code = entry(argv)
     except BaseException:  # noqa: BLE001 - what Python itself would do with it
         traceback.print_exc()
         code = 1
@@ -117,6 +125,14 @@ def door(argv: list[str]) -> int:
     except ImportError:
         return run_door(lambda: run_together(lambda: train.main(train.read_settings(argv))))
     return run_door(lambda: run_together(train.main, lambda: train.read_settings(argv)))
+
+
+def torchrun(argv: list[str]) -> int:
+    """torchrun itself, two processes; they are started with `python`, as always."""
+    from torch.distributed.run import main
+
+    main(["--standalone", "--nproc_per_node", "2", *argv])
+    return 0
 
 
 plan = functools.partial  # what is called in the new process must be a function of a module, and its arguments
