@@ -14,6 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.faults.planting import Fault, plant
+
 _write, _kill = os.write, os.kill  # as they are before calls.py counts them
 
 
@@ -159,6 +163,30 @@ def little_room(free: int) -> None:
     """A disk on which `free` bytes are free."""
     plain = shutil.disk_usage
     shutil.disk_usage = lambda path: plain(path)._replace(free=free)
+
+
+def in_float64() -> None:
+    import train
+
+    plain = train.build_model
+
+    def build_model(*args: Any) -> Any:
+        model, fingerprint = plain(*args)
+        return model.double(), fingerprint
+
+    train.build_model = build_model
+
+
+def as_rank(rank: int, port: int) -> None:
+    """One of two processes, as torchrun starts them."""
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    addresses = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in (places | addresses).items()})
+
+
+def with_fault(fault: Fault) -> None:
+    """With a mistake planted in the code."""
+    plant(fault, pytest.MonkeyPatch())
 
 
 def umask(mask: int) -> None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,11 @@ class Run:
 
     @property
     def stdout(self) -> str:
-        return self.out.read_text(encoding="utf-8", errors="replace")
+        return _text(self.out)
 
     @property
     def stderr(self) -> str:
-        return self.err.read_text(encoding="utf-8", errors="replace")
+        return _text(self.err)
 
     def send(self, number: int) -> None:
         """Send a signal, unless the run has ended."""
@@ -55,6 +56,10 @@ class Run:
             self.process.join(10)
             raise AssertionError(f"no end after {timeout} s; it said:\n{self.stdout}\n{self.stderr}")
         return self.process.exitcode
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # not begun yet
 
 
 class Server:
@@ -131,6 +136,7 @@ def torchrun(argv: list[str]) -> int:
     """torchrun itself, two processes; they are started with `python`, as always."""
     from torch.distributed.run import main
 
+    tempfile.tempdir = os.getcwd()  # where its logs go
     main(["--standalone", "--nproc_per_node", "2", *argv])
     return 0
 
