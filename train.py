@@ -21,7 +21,7 @@ import lora
 from tasks.config import TASKS, TrainConfig
 from tasks.model import build_model, put_on
 from tasks.product import save_product
-from tasks.settings import ROOT, default_directory, locate, recipe, settings_from, source_of
+from tasks.settings import ROOT, default_directory, locate, recipe, retyped, settings_from, source_of
 from tasks.steps import Epochs, naming
 from training.device import Place, choose_place
 from training.distributed import Ranks, run_together, sum_gradients
@@ -207,7 +207,7 @@ def open_run_directory(config: TrainConfig, ranks: Ranks):
     return open_run(
         output_dir, default_directory(config), ranks, resume=bool(resume), overwrite=config.overwrite,
         reads=[locate(name) for name in (config.model, config.dataset, config.also_test) if name],
-        again=f"{ranks.launcher} train.py --resume_from_checkpoint {{run}}",
+        again=" ".join([f"{ranks.launcher} train.py --resume_from_checkpoint {{run}}", *retyped(config)]),
     )  # fmt: skip
 
 

@@ -38,10 +38,14 @@ def base_fingerprint(model: nn.Module, directory: Path) -> str:
     The same weights with another n_head, or with two words of the vocabulary changed over, are another base. Tokenizer
     files count by what they say, not by their bytes. Before `2:` there was the first part alone.
     """
-    computing: list[Any] = [float(getattr(model.config, name)) for name in _COMPUTING]
-    tokenizer: list[Any] = []
-    if (directory / "vocab.json").is_file():  # a base that only computes needs none
-        vocab = read_vocab(directory / "vocab.json")
-        tokenizer = [sorted(vocab, key=vocab.__getitem__), read_merges(directory / "merges.txt", vocab)]
-    beside = hashlib.sha256(json.dumps([computing, *tokenizer]).encode()).hexdigest()
+    computing = [float(getattr(model.config, name)) for name in _COMPUTING]
+    beside = hashlib.sha256(json.dumps([computing, *_tokenizer_of(directory)]).encode()).hexdigest()
     return f"2:{fingerprint(model.state_dict())}:{beside}"
+
+
+def _tokenizer_of(directory: Path) -> list[Any]:
+    """The tokens in the order of their ids, and the merges; nothing for a model that never met a text."""
+    if not (directory / "vocab.json").exists():
+        return []
+    vocab = read_vocab(directory / "vocab.json")
+    return [sorted(vocab, key=vocab.__getitem__), read_merges(directory / "merges.txt", vocab)]

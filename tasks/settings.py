@@ -1,11 +1,14 @@
 """A run's settings from flags, presets and the run before; and where the names in them are found."""
 
 import dataclasses
+import shlex
 from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
 import data
+import gpt2
+from data.dataset import is_hub_id
 from tasks.config import TrainConfig
 from training.distributed import was_restarted
 from training.errors import UsageError
@@ -28,7 +31,14 @@ def settings_from(argv: list[str], **about: str) -> TrainConfig:
         ]
         if ignored:
             raise UsageError(f"--{ignored[0]}: a run that goes on has its own; leave it out")
-        return _settings_of(flags)
+        config = _settings_of(flags)
+        for name, value in hub_names(config).items():
+            if name not in flags:  # the file of a run may be anybody's
+                raise UsageError(
+                    f"the run's {name}, {value}, is not on this machine, and for a name in a file nothing is fetched; "
+                    f"type --{name} {shlex.quote(value)}, or give its new place"
+                )
+        return config
     usual = "write" if flags.get("task") == "language" else "tiny"
     config = recipe(flags.pop("preset", usual), **flags)
     run = run_of_launch(config.output_dir, default_directory(config)) if was_restarted() else None
@@ -39,6 +49,24 @@ def _settings_of(flags: dict[str, Any]) -> TrainConfig:
     """Flags over the settings of the run that they name."""
     run = run_of(Path(flags["resume_from_checkpoint"]))
     return TrainConfig(**(read_toml(TrainConfig, run / "config.toml") | {"overwrite": False} | flags))
+
+
+def hub_names(config: TrainConfig) -> dict[str, str]:
+    """The settings that name what is not on this machine, or a data set that is looked for on the hub."""
+    names = {}
+    try:
+        gpt2.resolve_model(locate(config.model), download=False)
+    except gpt2.CheckpointError:
+        names["model"] = config.model
+    for name in ("dataset", "also_test"):
+        value = getattr(config, name)
+        names |= {name: value} if value and is_hub_id(locate(value)) else {}
+    return names
+
+
+def retyped(config: TrainConfig) -> list[str]:
+    """The flags that a command to go on with the run must name again: nothing else lets it reach for the hub."""
+    return [f"--{name} {shlex.quote(value)}" for name, value in hub_names(config).items()]
 
 
 def default_directory(config: TrainConfig) -> Path:

@@ -74,6 +74,7 @@ def hostile(work: Path, trained: Path, tiny_base: Path, canary: Path) -> None:
     write_fields(directory / CONFIG, base_model_name_or_path="https://evil.example/x")
 
 
+@pytest.mark.slow
 @pytest.mark.promise("P10")
 def test_no_file_runs_code_starts_a_program_or_reaches_out(trained, tiny_base, tmp_path):
     work, canary = tmp_path / "work", tmp_path / "canary"
@@ -100,6 +101,7 @@ def test_no_file_runs_code_starts_a_program_or_reaches_out(trained, tiny_base, t
     assert str(here) not in told["path"] and "" not in told["path"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("P10")
 def test_a_door_imports_nothing_from_the_directory_it_is_started_in(tmp_path):
     """As python starts it: the directory of the script is where modules are looked for, not that of the data."""
