@@ -31,8 +31,10 @@ class MetricsLog:
             if entry is None:
                 broken += 1
                 continue
-            again = entry["step"] > from_step or (unscored and entry["step"] == from_step and "part" in entry)
-            (moved if again else kept).append(line)
+            if entry["step"] > from_step:
+                moved.append(line)
+            elif not (unscored and entry["step"] == from_step and "part" in entry):
+                kept.append(line)
         if broken:
             self.told.append(f"{path}: {broken} damaged line{'s' * (broken > 1)} left out")
         if moved and later is not None:

@@ -138,7 +138,7 @@ def open_run(
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(_held(output_dir, default, resume, overwrite, reads)) if ranks.is_main else None
         path = Path(ranks.everyone(str(path))[0])
-        run = Run(path, ranks, again.format(run=shlex.quote(str(path))))
+        run = Run(path, ranks, again.replace("{run}", shlex.quote(str(path))))
         with run.told(fresh=not resume):
             yield run
 
