@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,17 @@ def signal_inside(name: str, number: int, what: int) -> None:
     os.fsync = fsync
 
 
+def wait_at(name: str, number: int, file: Path) -> None:
+    """Wait, at the n-th passing of a seam, until a file is there."""
+    around(name, lambda n: wait_for(file) if n == number else None)
+
+
+def wait_for(file: Path) -> None:
+    """Begin when a file is there."""
+    while not file.exists():
+        time.sleep(0.001)
+
+
 def die_at(name: str, number: int) -> None:
     """End as a machine does that loses its power, at the n-th passing of a seam."""
 
@@ -187,6 +199,38 @@ def as_rank(rank: int, port: int) -> None:
 def with_fault(fault: Fault) -> None:
     """With a mistake planted in the code."""
     plant(fault, pytest.MonkeyPatch())
+
+
+def watch_memory(log: Path) -> None:
+    """Write down, before each step, the bytes that the process holds and the number of its open files."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(_: int) -> None:
+        held = [_status("VmRSS"), len(os.listdir("/proc/self/fd"))]
+        _write(handle, (json.dumps(held) + "\n").encode())
+
+    around("step", note)
+
+
+def watch_saves(log: Path) -> None:
+    """Write down, for each save, the bytes that the process holds before it, their peak within it, and its seconds."""
+    handle, before, began = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 0, 0.0
+
+    def enter(_: int) -> None:
+        nonlocal before, began
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
+        before, began = _status("VmRSS"), time.perf_counter()
+
+    def leave(_: int) -> None:
+        facts = [before, _status("VmHWM"), time.perf_counter() - began]
+        _write(handle, (json.dumps(facts) + "\n").encode())
+
+    around("save", enter, leave)
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def umask(mask: int) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,15 @@ class Run:
             self.process.join(10)
             raise AssertionError(f"no end after {timeout} s; it said:\n{self.stdout}\n{self.stderr}")
         return self.process.exitcode
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout: float = TIMEOUT, run: Run | None = None) -> None:
+    """Wait until a condition holds. Too long is a failure, and so is the end of the run that is to bring it about."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s; {run and (run.stdout, run.stderr)}"
+        assert run is None or run.process.exitcode is None, f"{what}: it ended before; {(run.stdout, run.stderr)}"
+        time.sleep(0.005)
 
 
 def _text(path: Path) -> str:

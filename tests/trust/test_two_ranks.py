@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.trust import trees
-from tests.trust.server import ROOT, Run, Server, torchrun
+from tests.trust.server import ROOT, Run, Server, torchrun, wait_for
 
 SEED = int(os.environ.get("TRUST_SEED") or time.time_ns() % 2**32)
 TRAIN = str(ROOT / "train.py")
@@ -56,23 +56,10 @@ def rank(cwd: Path, number: int) -> int:
     return next(pid for pid, name in processes(cwd).items() if name == str(number))
 
 
-def steps_logged(cwd: Path) -> int:
-    log = cwd / "run" / "metrics.jsonl"
-    return log.read_text().count("grad_norm") if log.exists() else 0
-
-
-def wait_for(condition, what: str, timeout: float = 90, run: Run | None = None) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout} s; {run and (run.stdout, run.stderr)}"
-        assert run is None or run.process.exitcode is None, f"{what}: it ended before; {(run.stdout, run.stderr)}"
-        time.sleep(0.01)
-
-
 def after_some_steps(run: Run, done: int, draw: random.Random) -> None:
     """Wait for a random moment in the first steps that are made after `done` steps."""
     wanted = done + draw.randint(1, 4)
-    wait_for(lambda: steps_logged(run.cwd) >= wanted, f"step {wanted}", run=run)
+    wait_for(lambda: trees.steps_logged(run.cwd / "run") >= wanted, f"step {wanted}", run=run)
     time.sleep(draw.uniform(0, 0.03))
 
 
@@ -149,7 +136,7 @@ def test_torchrun_restarts_a_run_of_which_a_rank_was_killed_and_it_ends_with_the
 ):
     run = server.start(["--max-restarts=3", *argv], tmp_path, entry=torchrun)
     for number, wanted in ((1, 6), (0, 20)):
-        wait_for(lambda wanted=wanted: steps_logged(tmp_path) >= wanted, f"step {wanted}", run=run)
+        wait_for(lambda wanted=wanted: trees.steps_logged(tmp_path / "run") >= wanted, f"step {wanted}", run=run)
         victim = rank(tmp_path, number)
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda victim=victim: victim not in processes(tmp_path), "its end")
@@ -174,7 +161,7 @@ def test_a_rank_that_raises_takes_the_other_down_and_its_cause_is_told_last(serv
 def stopped(server, argv, tmp_path) -> tuple[Run, int]:
     """A run whose rank 1 was stopped in the middle of training and does nothing any more; and its process."""
     run = server.start([*argv, "--ddp_timeout=4"], tmp_path, entry=torchrun)
-    wait_for(lambda: steps_logged(tmp_path) >= 3, "step 3", run=run)
+    wait_for(lambda: trees.steps_logged(tmp_path / "run") >= 3, "step 3", run=run)
     hung = rank(tmp_path, 1)
     os.kill(hung, signal.SIGSTOP)
     return run, hung

@@ -41,6 +41,12 @@ def trained_steps(run: Path) -> list[int]:
     return [entry["step"] for entry in metrics(run) if "learning_rate" in entry]
 
 
+def steps_logged(run: Path) -> int:
+    """How many steps the log of a run that is going on tells of."""
+    log = run / "metrics.jsonl"
+    return log.read_text(encoding="utf-8").count("grad_norm") if log.exists() else 0
+
+
 def strict(text: str | bytes) -> Any:
     """JSON as its grammar has it: without NaN and infinity."""
 
