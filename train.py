@@ -4,6 +4,7 @@ The model is in gpt2/model.py, LoRA in lora/layer.py, what a task is in tasks/; 
 are in `train_step`.
 """
 
+import contextlib
 import json
 import math
 import sys
@@ -132,7 +133,9 @@ def fit(
             state.unscored = last or due(config.eval_strategy, config.eval_steps, state.step, step.ends_epoch)
             if last:  # before anything that takes long: its work is not lost then
                 trainee.save(run, state, config)
-            is_best = state.unscored and assess(model, task, config, place, run, state, progress)
+            is_best = False
+            with contextlib.suppress(Stopped):  # broken off; a run that goes on makes up for it
+                is_best = state.unscored and assess(model, task, config, place, run, state, progress)
             stopped_by = ranks.max(stop.signal or 0)  # all stop after the same step
             wanted = stopped_by or is_best or due(config.save_strategy, config.save_steps, state.step, step.ends_epoch)
             if wanted and not last:
@@ -145,15 +148,9 @@ def fit(
 def assess(
     model: nn.Module, task: Any, config: TrainConfig, place: Place, run: Run, state: RunState, progress: Progress
 ) -> bool:
-    """Score the weights as they are; True if their checkpoint is to be kept as the best.
-
-    Broken off by a signal, it leaves `state.unscored`, and a run that goes on makes up for it.
-    """
+    """Score the weights as they are; True if their checkpoint is to be kept as the best. A signal breaks it off."""
     part = "val" if task.rows.split.val else "test"
-    try:
-        scores = task.scores(part, model, config.per_device_eval_batch_size, place)
-    except Stopped:
-        return False
+    scores = task.scores(part, model, config.per_device_eval_batch_size, place)
     is_best = state.note_score(scores, next(m for m in task.metrics if m.name == config.metric_for_best_model))
     run.log.write(step=state.step, part="validation" if part == "val" else "test", **scores)
     progress.evaluated(state.step, scores, task.metrics, task.samples(model, place))

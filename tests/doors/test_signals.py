@@ -32,3 +32,32 @@ def test_ctrl_c_saves_after_the_step_and_the_resumed_run_ends_the_same(tiny_base
     assert len(steps) == 6
     file = "adapter/adapter_model.safetensors"
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halved" / file).read_bytes()
+
+
+@pytest.mark.promise("P8")
+def test_a_last_evaluation_is_broken_off_as_often_as_asked_and_then_made_up_for(
+    tiny_base, messages_file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = train.TrainConfig(
+        model=str(tiny_base), dataset=str(messages_file), learning_rate=1e-2, max_steps=3, save_strategy="no",
+        per_device_train_batch_size=8, device="cpu", precision="fp32", output_dir="whole",
+    )  # fmt: skip
+    train.main(config)
+    plain, resume = train.assess, ["--resume_from_checkpoint", "halved"]
+
+    def broken_off(*args):
+        signal.raise_signal(signal.SIGHUP)
+        return plain(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "assess", broken_off)
+        with pytest.raises(Stopped, match="stopped after step 3"):
+            train.main(dataclasses.replace(config, output_dir="halved"))
+        for _ in range(2):
+            with pytest.raises(Stopped, match="--resume_from_checkpoint halved") as stopped:
+                train.main(train.read_settings(resume))
+            assert stopped.value.exit_code == 129 and not (tmp_path / "halved" / "adapter").exists()
+    train.main(train.read_settings(resume))
+    for file in ("adapter/adapter_model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halved" / file).read_bytes()
