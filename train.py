@@ -22,7 +22,7 @@ import lora
 from tasks.config import TASKS, TrainConfig
 from tasks.model import build_model, put_on
 from tasks.product import save_product
-from tasks.settings import ROOT, default_directory, locate, recipe, retyped, settings_from, source_of
+from tasks.settings import ROOT, default_directory, files_of, locate, recipe, retyped, settings_from, source_of
 from tasks.steps import Epochs, naming
 from training.device import Place, choose_place
 from training.distributed import Ranks, run_together, sum_gradients
@@ -34,7 +34,7 @@ from training.optimization import build_optimizer, clip_gradients, learning_rate
 from training.progress import Progress
 from training.report import describe_run, model_card, summary
 from training.resume import run_of
-from training.run import Run, open_run, write_config
+from training.run import Run, check_directory, open_run, write_config
 from training.signals import StopRequest
 from training.state import RunState
 from training.trainee import Trainee
@@ -57,6 +57,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
     device, precision, fast = ("cpu", "fp32", False) if config.exact else (config.device, config.precision, config.fast)
     place = choose_place(device, precision, shape.n_embd, fast)
     print(place, *keep_heap(place.device), sep="\n")
+    if place.ranks.is_main and not config.resume_from_checkpoint:
+        check_directory(config.output_dir, config.overwrite, files_of(config))
     if config.exact:
         check_exact(place.precision, place.ranks.size)
         print(MEANING)
@@ -201,11 +203,9 @@ def open_run_directory(config: TrainConfig, ranks: Ranks):
     """The run's directory, held against a second run: a new one, or that of the run to go on with."""
     resume = config.resume_from_checkpoint
     output_dir = str(run_of(Path(resume))) if resume else config.output_dir
-    return open_run(
-        output_dir, default_directory(config), ranks, resume=bool(resume), overwrite=config.overwrite,
-        reads=[locate(name) for name in (config.model, config.dataset, config.also_test) if name],
-        again=" ".join([f"{ranks.launcher} train.py --resume_from_checkpoint {{run}}", *retyped(config)]),
-    )  # fmt: skip
+    again = " ".join([f"{ranks.launcher} train.py --resume_from_checkpoint {{run}}", *retyped(config)])
+    about = {"resume": bool(resume), "overwrite": config.overwrite, "reads": files_of(config), "again": again}
+    return open_run(output_dir, default_directory(config), ranks, **about)
 
 
 def read_settings(argv: list[str]) -> TrainConfig:

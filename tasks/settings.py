@@ -91,6 +91,11 @@ def locate(name: str) -> str:
     return str(ours) if is_ours else name
 
 
+def files_of(config: TrainConfig) -> list[str]:
+    """What a run reads, where it is on this machine."""
+    return [locate(name) for name in (config.model, config.dataset, config.also_test) if name]
+
+
 def source_of(config: TrainConfig) -> data.Source:
     """Where the rows of --dataset come from."""
     return data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)

@@ -156,8 +156,8 @@ def _held(
         raise UsageError(f"--output_dir {path}: cannot be created ({error.strerror})") from None
     with locked(path):
         marked = (path / MARKER).is_file()
-        if not resume:
-            _make_way(path, marked, overwrite, reads)
+        for name in [] if resume else check_directory(output_dir, overwrite, reads):
+            remove(path / name)
         content = {"what": "a run of train.py, which may delete its own files here", "launch": launch()}
         content |= {"pid": os.getpid(), "host": socket.gethostname()}
         (path / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")  # half a marker is one, too
@@ -167,10 +167,15 @@ def _held(
         yield path
 
 
-def _make_way(path: Path, marked: bool, overwrite: bool, reads: Iterable[str | None]) -> None:
+def check_directory(output_dir: str | None, overwrite: bool, reads: Iterable[str | None]) -> list[str]:
+    """What a new run in `output_dir` has to delete; raises UsageError where it must not. Nothing is touched."""
+    if output_dir is None:
+        return []
+    path = Path(output_dir)
+    marked = (path / MARKER).is_file()
     found = [name for name in _OWN if os.path.lexists(path / name)]
     if not found or (marked and found == ["status.json"]):  # a run that died before it wrote its settings
-        return
+        return []
     if not marked:
         raise UsageError(
             f"{path}: holds {', '.join(found)}, and no run has marked it as its own ({MARKER}), so nothing is deleted "
@@ -183,8 +188,7 @@ def _make_way(path: Path, marked: bool, overwrite: bool, reads: Iterable[str | N
     for name in filter(None, reads):
         if doomed & {Path(name).resolve(), *Path(name).resolve().parents}:
             raise UsageError(f"--overwrite: would delete {name}, from which this run reads; give another --output_dir")
-    for name in found:
-        remove(path / name)
+    return found
 
 
 @contextlib.contextmanager
