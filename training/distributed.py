@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.errors import DiedError, UsageError
+from training.errors import DiedError, Stopped, UsageError
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -139,7 +139,7 @@ def run_together(main: Callable[[C], T], read: Callable[[], C]) -> T:
     except BaseException as error:
         if not _is_first_to_fail(store):
             sys.exit(getattr(error, "exit_code", 1))
-        if isinstance(error, ValueError):
+        if isinstance(error, Exception) and not isinstance(error, Stopped):
             _tell_torchrun(error)
         raise
     dist.destroy_process_group()
@@ -151,15 +151,16 @@ def lost_connection(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/transport/" in str(error))
 
 
-def _tell_torchrun(error: ValueError) -> None:
+def _tell_torchrun(error: Exception) -> None:
     """torchrun ends with a report of its own. The cause belongs into it: what stands last is what is read."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         # Who was killed has told nothing, and torchrun takes the earliest for the cause.
         when = int(time.time()) + 5 * isinstance(error, DiedError)
-        facts = {"py_callstack": f"error: {error}", "timestamp": str(when)}
+        cause = f"error: {error}" if hasattr(error, "exit_code") else f"{type(error).__name__}: {error}"
+        facts = {"py_callstack": cause, "timestamp": str(when)}
         with contextlib.suppress(OSError):
-            Path(file).write_text(json.dumps({"message": {"message": f"error: {error}", "extraInfo": facts}}))
+            Path(file).write_text(json.dumps({"message": {"message": cause, "extraInfo": facts}}), encoding="utf-8")
 
 
 def launch() -> str | None:
