@@ -61,6 +61,7 @@ def kill_often(server: Server, flags: list[str], whole: dict[str, str], folder: 
         cwd.mkdir()
         for _ in range(killer.random.randint(1, 3)):
             if not killer.killed(argv, cwd):
+                argv = RESUME
                 break
             trees.check_tree(cwd / "run", clean=False)
             if (cwd / "run" / "config.toml").exists():  # else nothing of it was there yet
