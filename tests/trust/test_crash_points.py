@@ -75,7 +75,9 @@ def test_a_run_that_dies_while_its_adapter_appears_has_the_whole_one_or_none(ser
     die_everywhere(server, RESUME, after_20, "publish", tmp_path, ends_whole)
 
 
-def test_a_run_that_dies_while_its_adapter_is_replaced_has_a_whole_one_always(server, undisturbed, ends_whole, tmp_path):
+def test_a_run_that_dies_while_its_adapter_is_replaced_has_a_whole_one_always(
+    server, undisturbed, ends_whole, tmp_path
+):
     def check(cwd: Path) -> None:
         assert (cwd / "run" / "adapter" / "adapter_model.safetensors").exists(), "the old one or the new one"
         ends_whole(cwd)
