@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One for all tests. Its environment is that of the runs: one thread each."""
+    if sys.platform != "linux":
+        pytest.skip("forks, /proc and signals are used as Linux has them")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("TOKENIZERS_PARALLELISM", "false")

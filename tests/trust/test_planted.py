@@ -10,7 +10,6 @@ from tests.trust import plans
 from tests.trust.server import plan
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("hypothesis", reason="needs pip install -r requirements-dev.txt")
 TRUST = "tests/trust"
 # fmt: off
 FAULTS = {
