@@ -13,9 +13,9 @@ from tests.faults.writing_faults import WRITING_FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(tests: list[str], folder: Path) -> tuple[int, str]:
-    """pytest's exit code for these tests, run here and now, and what it prints."""
-    flags = ["-q", "-x", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"-c{ROOT / 'pyproject.toml'}"]
+def run(tests: list[str], folder: Path, *more: str) -> tuple[int, str]:
+    """pytest's exit code for these tests, run here and now with `more` flags, and what it prints."""
+    flags = [*more, "-q", "-x", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"-c{ROOT / 'pyproject.toml'}"]
     flags += [f"--basetemp={folder}", "--capture=sys", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     threads = torch.get_num_threads()
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One for all tests. Its environment is that of the runs: one thread each."""
+    if sys.platform != "linux":
+        pytest.skip("forks, /proc and signals are used as Linux has them")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("TOKENIZERS_PARALLELISM", "false")
@@ -42,8 +45,8 @@ def server() -> Iterator[Server]:
 def flags(tiny_base, messages_file) -> list[str]:
     """24 steps in 3 epochs of 46 rows: two batches a step, the last one of an epoch short; dropout, warm-up and decay.
 
-    Evaluated every 5 steps and saved every 3, so that there are steps with neither, with one, and with both. The rate is
-    so high that the best step is not the last one.
+    Evaluated every 5 steps and saved every 3, so that there are steps with neither, with one, and with both. The rate
+    is so high that the best step is not the last one.
     """
     settings = {
         "model": tiny_base, "dataset": messages_file, "device": "cpu", "precision": "fp32", "learning_rate": 6e-2,
@@ -88,7 +91,7 @@ def recorded(server: Server, argv: list[str], cwd: Path, window: str) -> list[li
 
 @pytest.fixture
 def ends_whole(server, whole) -> Callable[[Path], str]:
-    """ends_whole(cwd): resumes `cwd`/run to its end, which must be that of the undisturbed run. Returns what it said."""
+    """ends_whole(cwd): resumes `cwd`/run; its end must be that of the undisturbed run. Returns what it said."""
 
     def resume(cwd: Path) -> str:
         run = server.run(RESUME, cwd)

@@ -27,11 +27,7 @@ def seam(name: str) -> tuple[Any, str]:
     import tasks.steps
     import train
     from tasks.classification import Classification
-
-    try:
-        from training.trainee import Trainee
-    except ImportError:
-        from training.state import Trainee
+    from training.trainee import Trainee
 
     return {
         "step": (train, "train_step"),
@@ -194,6 +190,28 @@ def as_rank(rank: int, port: int) -> None:
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     addresses = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in (places | addresses).items()})
+
+
+def slow_disk(seconds: float) -> None:
+    """A disk that one has to wait for."""
+    plain = os.fsync
+
+    def fsync(handle: int) -> None:
+        time.sleep(seconds)
+        plain(handle)
+
+    os.fsync = fsync
+
+
+def look_after_saves(log: Path) -> None:
+    """Write down, when this process goes on after a save, which checkpoints are there."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def look(_: int) -> None:
+        names = sorted(path.name for path in Path("run/checkpoints").glob("step-*"))
+        _write(handle, (json.dumps(names) + "\n").encode())
+
+    around("save", lambda _: None, look)
 
 
 def with_fault(fault: Fault) -> None:

@@ -8,6 +8,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 120  # seconds that no run of these tests comes near
+PLANTED: list[Callable[[], object]] = []  # what all runs do first, while a mistake is looked for
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Server:
         """`python train.py argv` in `cwd`, or another entry; what is in `before` is called in the new process first."""
         self.number += 1
         out, err = (cwd / f"{self.number}.{name}" for name in ("out", "err"))
-        arguments = (list(map(str, argv)), cwd, tuple(before), entry or door, out, err)
+        arguments = (list(map(str, argv)), cwd, (*PLANTED, *before), entry or door, out, err)
         process = self.context.Process(target=_run, args=arguments, daemon=True)
         process.start()
         return Run(process, cwd, out, err)
@@ -115,7 +117,7 @@ def _run(
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for handle, path in ((1, out), (2, err)):
         os.dup2(os.open(path, flags, 0o666), handle)
-    sys.stdout, sys.stderr = (open(handle, "w", encoding="utf-8", buffering=1, closefd=False) for handle in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(handle, "w", 1, encoding="utf-8", closefd=False) for handle in (1, 2))
     try:
         for prepare in before:
             prepare()
@@ -135,10 +137,6 @@ def door(argv: list[str]) -> int:
     from training.distributed import run_together
     from training.errors import run_door
 
-    try:
-        import training.trainee  # noqa: F401
-    except ImportError:
-        return run_door(lambda: run_together(lambda: train.main(train.read_settings(argv))))
     return run_door(lambda: run_together(train.main, lambda: train.read_settings(argv)))
 
 
@@ -149,6 +147,12 @@ def torchrun(argv: list[str]) -> int:
     tempfile.tempdir = os.getcwd()  # where its logs go
     main(["--standalone", "--nproc_per_node", "2", *argv])
     return 0
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 plan = functools.partial  # what is called in the new process must be a function of a module, and its arguments

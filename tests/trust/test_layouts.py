@@ -1,11 +1,10 @@
-"""A step of 32 rows, however it is cut into batches and shared between processes, is the same step: in float64, to 1e-12.
+"""A step of 32 rows, however cut into batches and shared between processes, is the same step: in float64, to 1e-12.
 
 Else a run with less memory, or with more processes, would be another experiment. Mistakes planted in the loop are seen.
 """
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from safetensors.torch import load_file
 
 from tests.faults.planting import Fault
 from tests.trust import plans
-from tests.trust.server import Run, Server, plan
+from tests.trust.server import Run, Server, free_port, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise("P5")]
 STEP = "train:train_step"
-# Rows of a batch, batches of a step, processes. 45 rows: an epoch's second step has 13, of which the last batch is short.
+# Rows of a batch, batches of a step, processes. Of 45 rows an epoch's second step has 13, its last batch is short.
 LAYOUTS = {
     "2 x 16": (16, 2, 1), "4 x 8": (8, 4, 1), "32 x 1": (1, 32, 1),
     "2 processes": (16, 1, 2), "2 processes of 2 x 8": (8, 2, 2),
@@ -70,12 +69,6 @@ def weights(server: Server, argv, cwd: Path, layout: tuple[int, int, int], *befo
     for run in runs:
         assert run.finish() == 0, run.stderr
     return load_file(cwd / "run" / "adapter" / "adapter_model.safetensors")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""Random histories of saves, bests, damages and resumes: neither the best checkpoint nor the last whole one ever goes."""
+"""Random histories of saves, bests, damages and resumes: the best checkpoint stays, and so does the last whole one."""
 
 import os
 from pathlib import Path

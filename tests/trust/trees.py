@@ -18,7 +18,7 @@ def sha256(path: Path) -> str:
 
 
 def ending(run: Path) -> dict[str, str]:
-    """The sha256 of all that a run's end consists of: its adapter, and weights, moments and random state at the last step.
+    """The sha256 of what a run's end consists of: its adapter; weights, moments and random state at the last step.
 
     The adapter is that of the best step. It alone would be the same after any disturbance later than that.
     """
