@@ -1,4 +1,4 @@
-"""The page of promises and the marks on the tests are the same set: no promise without a test, no mark without a promise."""
+"""The page of promises and the marks on the tests are one set: no promise without a test, no mark without a promise."""
 
 import ast
 import re

@@ -74,11 +74,13 @@ def test_a_killed_infer_leaves_no_file_under_the_final_name(run, tmp_path):
     command = [sys.executable, str(ROOT / "infer.py"), *flags(run, "--output", tmp_path / "out.csv", "--batch_size", 1)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
-        while not any(path.stat().st_size > 9000 for path in tmp_path.glob(".tmp-*")):  # it is writing
+        is_writing = False
+        while not is_writing and time.monotonic() < deadline and process.poll() is None:
             process.stdin.write(b"see you\n" * 64)
             process.stdin.flush()
-            assert time.monotonic() < deadline and process.poll() is None
+            is_writing = any(path.stat().st_size > 9000 for path in tmp_path.iterdir())
         process.kill()
+    assert is_writing
     assert process.returncode == -9
     left = list(tmp_path.iterdir())
     assert left and not (tmp_path / "out.csv").exists()
