@@ -90,7 +90,7 @@ def ask(adapter, model=None):
         (["--exact", "--precision", "bf16"], 2, "fp32"),
         (["--only_label", "hamm"], 3, "no row has the label 'hamm'; there are ham, spam"),
         (["--text_column", "body"], 3, "--text_column"),
-        (["--max_length", "1"], 3, "max_length 1"),
+        (["--max_length", "1"], 2, "--max_length 1"),
         (["--also_test", "missing.txt"], 3, "missing.txt: no such file"),
         (["--model", "./nowhere"], 4, "config.json"),
         (["--target_modules", "score"], 4, "score"),

@@ -128,7 +128,7 @@ def test_accumulated_batches_equal_the_large_batch(tiny_base, messages, dtype, b
         (["--encoding", "undefined"], 3, "--encoding undefined"),
         (["--model", "./nowhere"], 4, "config.json"),
         (["--seed", "9" * 20], 2, "below 2**63"),
-        (["--lora_r", "0"], 4, "r must be"),
+        (["--lora_r", "0"], 2, "--lora_r 0: must be"),
         (["--target_modules", "c_atn"], 4, "c_attn"),
         (["--preset", "tinny"], 2, "tiny"),
         (["--exact", "--precision", "bf16"], 2, "fp32"),
