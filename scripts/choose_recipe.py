@@ -86,4 +86,4 @@ def run_variant(name: str, seed: int, config: ChooseConfig) -> tuple[float, floa
 
 if __name__ == "__main__":
     words = {"prog": "scripts/choose_recipe.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(ChooseConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(ChooseConfig, sys.argv[1:], **words)), lasting=True))

@@ -93,4 +93,4 @@ def pack_messages(work: Path) -> Path:
 
 if __name__ == "__main__":
     words = {"prog": "scripts/gpu_pretrain.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: run(parse(GpuPretrainConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: run(parse(GpuPretrainConfig, sys.argv[1:], **words)), lasting=True))

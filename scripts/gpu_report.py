@@ -135,4 +135,4 @@ def said_of(did: dict) -> str:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is running is ended too
     words = {"prog": "scripts/gpu_report.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(ReportConfig, sys.argv[1:], **words), BEGAN)))
+    sys.exit(run_door(lambda: main(parse(ReportConfig, sys.argv[1:], **words), BEGAN), lasting=True))

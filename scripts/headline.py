@@ -203,4 +203,4 @@ def draw_losses(axes: Any, outcomes: dict[Arm, list[Outcome]], constant_loss: fl
 
 if __name__ == "__main__":
     words = {"prog": "scripts/headline.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(HeadlineConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(HeadlineConfig, sys.argv[1:], **words)), lasting=True))

@@ -112,4 +112,4 @@ def build_optimizer(model: GPT2LMHeadModel, config: PretrainConfig, place: Place
 
 if __name__ == "__main__":
     words = {"prog": "scripts/pretrain_base.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(PretrainConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(PretrainConfig, sys.argv[1:], **words)), lasting=True))

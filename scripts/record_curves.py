@@ -140,4 +140,4 @@ def held_out_loss(model, task: data.Task, bug: Bug, most: int) -> float:
 
 if __name__ == "__main__":
     words = {"prog": "scripts/record_curves.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(RecordConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(RecordConfig, sys.argv[1:], **words)), lasting=True))

@@ -209,4 +209,4 @@ def table(title: str, runs: dict[str, list[dict[str, Any]]], rates: dict[str, fl
 
 if __name__ == "__main__":
     words = {"prog": "scripts/sweep.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(SweepConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(SweepConfig, sys.argv[1:], **words)), lasting=True))

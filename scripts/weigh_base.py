@@ -90,4 +90,4 @@ def bigram_loss(train: np.ndarray, test: np.ndarray, vocab_size: int) -> float:
 
 if __name__ == "__main__":
     words = {"prog": "scripts/weigh_base.py", "description": __doc__.split("\n\n")[0]}
-    sys.exit(run_door(lambda: main(parse(WeighConfig, sys.argv[1:], **words))))
+    sys.exit(run_door(lambda: main(parse(WeighConfig, sys.argv[1:], **words)), lasting=True))
