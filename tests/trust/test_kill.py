@@ -19,7 +19,7 @@ from tests.trust.server import Server, plan
 SEED = int(os.environ.get("TRUST_SEED") or time.time_ns() % 2**32)
 # Where a kill is aimed at, how often, and how many seconds after the beginning of it: longer than it takes, so that
 # some come later than that. "start" is imports, the rows, the model; what a kill has met is what counts.
-AIMS = {"step": (10, 0.02), "save": (6, 0.02), "evaluate": (2, 0.01), "publish": (1, 0.03), "start": (1, 0.3)}
+AIMS = {"step": (11, 0.01), "save": (6, 0.015), "evaluate": (1, 0.01), "publish": (1, 0.03), "start": (1, 0.3)}
 
 
 class Killer:
@@ -27,10 +27,14 @@ class Killer:
 
     def __init__(self, server: Server, seed: int):
         self.server, self.random, self.met = server, random.Random(seed), Counter()
+        self.aims: list[str] = []  # as a pack of cards is dealt: else chance alone would miss the saves now and then
 
     def killed(self, argv: list[str], cwd: Path) -> bool:
         """Start a run and kill it at a random moment; False where it came to its end before."""
-        aim = self.random.choices(list(AIMS), [weight for weight, _ in AIMS.values()])[0]
+        if not self.aims:
+            self.aims = [name for name, (often, _) in AIMS.items() for _ in range(often)]
+            self.random.shuffle(self.aims)
+        aim = self.aims.pop()
         number = self.random.randint(1, {"step": 12, "save": 6, "evaluate": 4}.get(aim, 1))
         wanted = "start" if aim == "start" else f"{aim} {number}"
         fifo = cwd / f"phases-{self.server.number}"
@@ -60,12 +64,12 @@ def kill_often(server: Server, flags: list[str], whole: dict[str, str], folder: 
         cwd, argv = folder / str(number), flags
         cwd.mkdir()
         for _ in range(killer.random.randint(1, 3)):
-            if not killer.killed(argv, cwd):
-                argv = RESUME
-                break
+            was_killed = killer.killed(argv, cwd)
             trees.check_tree(cwd / "run", clean=False)
             if (cwd / "run" / "config.toml").exists():  # else nothing of it was there yet
                 argv = RESUME
+            if not was_killed:
+                break
         server.run(argv, cwd)
         trees.check_tree(cwd / "run")
         assert trees.ending(cwd / "run") == whole, f"run {number}"
