@@ -152,3 +152,16 @@ def test_for_a_name_in_a_run_s_file_nothing_is_fetched_unless_it_is_typed(flags,
     assert f"the run's {name}, {value}, is not on this machine" in err and f"type --{name} {value}" in err
     typed = train.read_settings(["--resume_from_checkpoint", "run", f"--{name}", value])
     assert getattr(typed, name) == value and f"--{name} {value}" in train.retyped(typed)
+
+
+def test_the_table_and_the_card_speak_of_the_weights_that_the_run_has_ended_with(flags, tmp_path, capsys):
+    """At this rate the held-out loss rises again: the best step is not the last."""
+    rising = ["--learning_rate=0.5", "--max_grad_norm=0", "--eval_strategy=steps", "--eval_steps=1"]
+    last = start(*flags, *rising, "--load_best_model_at_end=false")
+    assert (last["kept_step"], last["best_step"] < 4) == (4, True)
+    words = f"weights of step 4, the best were step {last['best_step']}'s"
+    assert words in capsys.readouterr().out
+    assert words[1:] in (tmp_path / "run" / "adapter" / "README.md").read_text()
+    best = start(*flags, *rising, "--overwrite")
+    assert best["kept_step"] == best["best_step"] == last["best_step"]
+    assert f"best checkpoint: step {best['best_step']}\n" in capsys.readouterr().out
