@@ -164,7 +164,7 @@ def test_the_table_and_the_card_speak_of_the_weights_that_the_run_has_ended_with
         return scores | ({"loss": float(next(told))} if part == "val" else {})
 
     monkeypatch.setattr(Classification, "scores", worse_and_worse)
-    often = ["--eval_strategy=steps", "--eval_steps=1"]
+    often = ["--eval_strategy=steps", "--eval_steps=1", "--metric_for_best_model=loss"]
     last = start(*flags, *often, "--load_best_model_at_end=false")
     assert (last["kept_step"], last["best_step"]) == (4, 1)
     assert "weights of step 4, the best were step 1's" in capsys.readouterr().out
