@@ -34,7 +34,7 @@ from training.optimization import build_optimizer, clip_gradients, learning_rate
 from training.progress import Progress
 from training.report import describe_run, model_card, summary
 from training.resume import run_of
-from training.run import Run, check_directory, open_run, write_config
+from training.run import Run, look_ahead, open_run, write_config
 from training.signals import StopRequest
 from training.state import RunState
 from training.trainee import Trainee
@@ -58,7 +58,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
     place = choose_place(device, precision, shape.n_embd, fast)
     print(place, *keep_heap(place.device), sep="\n")
     if place.ranks.is_main and not config.resume_from_checkpoint:
-        check_directory(config.output_dir, config.overwrite, files_of(config))
+        look_ahead(config.output_dir, config.overwrite, files_of(config))
     if config.exact:
         check_exact(place.precision, place.ranks.size)
         print(MEANING)

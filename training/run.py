@@ -156,7 +156,7 @@ def _held(
         raise UsageError(f"--output_dir {path}: cannot be created ({error.strerror})") from None
     with locked(path):
         marked = (path / MARKER).is_file()
-        for name in [] if resume else check_directory(output_dir, overwrite, reads):
+        for name in [] if resume else _to_delete(output_dir, overwrite, reads):
             remove(path / name)
         content = {"what": "a run of train.py, which may delete its own files here", "launch": launch()}
         content |= {"pid": os.getpid(), "host": socket.gethostname()}
@@ -167,7 +167,15 @@ def _held(
         yield path
 
 
-def check_directory(output_dir: str | None, overwrite: bool, reads: Iterable[str | None]) -> list[str]:
+def look_ahead(output_dir: str | None, overwrite: bool, reads: Iterable[str | None]) -> None:
+    """Raise the UsageErrors of a new run in `output_dir` before it has loaded anything; nothing is changed there."""
+    if output_dir is not None and (Path(output_dir) / MARKER).is_file():
+        with locked(Path(output_dir)):
+            pass
+    _to_delete(output_dir, overwrite, reads)
+
+
+def _to_delete(output_dir: str | None, overwrite: bool, reads: Iterable[str | None]) -> list[str]:
     """What a new run in `output_dir` has to delete; raises UsageError where it must not. Nothing is touched."""
     if output_dir is None:
         return []

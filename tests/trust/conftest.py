@@ -38,7 +38,9 @@ def server() -> Iterator[Server]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("TOKENIZERS_PARALLELISM", "false")
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        yield Server()
+        server = Server()
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")

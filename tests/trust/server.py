@@ -81,6 +81,14 @@ class Server:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["pytest", "tests.trust.imports"])
         self.number = 0
+        self.runs: list[Run] = []
+
+    def close(self) -> None:
+        """Leave nothing behind: a run that a failed test has not ended would be waited for at Python's end."""
+        for run in self.runs:
+            if run.process.exitcode is None:
+                os.killpg(run.pid, signal.SIGKILL)
+                run.process.join(10)
 
     def start(
         self,
@@ -95,7 +103,8 @@ class Server:
         arguments = (list(map(str, argv)), cwd, (*PLANTED, *before), entry or door, out, err)
         process = self.context.Process(target=_run, args=arguments, daemon=True)
         process.start()
-        return Run(process, cwd, out, err)
+        self.runs.append(Run(process, cwd, out, err))
+        return self.runs[-1]
 
     def run(self, argv: Sequence[object], cwd: Path, *before: Callable[[], object], expect: int | None = 0) -> Run:
         """The same, and its end. Another exit code than expected is a failure, and so is a traceback."""
