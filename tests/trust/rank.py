@@ -1,7 +1,11 @@
-"""What torchrun starts where a rank is to fail by itself: train.py, whose rank 1 raises in its third step."""
+"""What torchrun starts where train.py is to be another one: rank 1 raises in its third step, or each step takes a while.
+
+With `pace` there is time to choose a moment: steps of a tiny model are over before a busy machine has looked.
+"""
 
 import os
 import sys
+import time
 
 from tests.trust import plans
 from tests.trust.server import door
@@ -13,7 +17,9 @@ def fail(number: int) -> None:
         raise {"error": NonFiniteError, "bug": RuntimeError}[sys.argv[1]]("what rank 1 has met")
 
 
-if os.environ["RANK"] == "1":
+if sys.argv[1] == "pace":
+    plans.around("step", lambda number: time.sleep(0.05))
+elif os.environ["RANK"] == "1":
     plans.around("step", fail)
 
 if __name__ == "__main__":

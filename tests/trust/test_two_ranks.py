@@ -14,6 +14,8 @@ from tests.trust.server import ROOT, Run, Server, torchrun, wait_for
 
 SEED = int(os.environ.get("TRUST_SEED") or time.time_ns() % 2**32)
 TRAIN = str(ROOT / "train.py")
+RANK = str(ROOT / "tests" / "trust" / "rank.py")
+PACED = [RANK, "pace"]  # in place of train.py
 RESUME = [TRAIN, "--resume_from_checkpoint", "run"]
 
 
@@ -76,8 +78,8 @@ def disturbed_often(server: Server, argv, ends: dict[str, str], cwd: Path, times
     print(f"TRUST_SEED={SEED}")
     draw = random.Random(SEED)
     for number in range(times):
-        done = max(trees.steps(cwd / "run"), default=0)
-        run = server.start(RESUME if number else argv, cwd, entry=torchrun)
+        done = trees.steps_logged(cwd / "run")  # a killed run may have logged more than it had saved
+        run = server.start([*PACED, *(RESUME if number else argv)[1:]], cwd, entry=torchrun)
         after_some_steps(run, done, draw)
         disturb(run, number)
         check_gone(run)
@@ -149,7 +151,7 @@ def test_torchrun_restarts_a_run_of_which_a_rank_was_killed_and_it_ends_with_the
 @pytest.mark.promise("P16")
 @pytest.mark.parametrize("kind", ["error", "bug"])
 def test_a_rank_that_raises_takes_the_other_down_and_its_cause_is_told_last(server, argv, tmp_path, kind):
-    run = server.start([str(ROOT / "tests" / "trust" / "rank.py"), kind, *argv[1:]], tmp_path, entry=torchrun)
+    run = server.start([RANK, kind, *argv[1:]], tmp_path, entry=torchrun)
     check_gone(run)
     report = run.stderr[run.stderr.rindex("Root Cause") :]  # of torchrun, which has the last word
     assert "what rank 1 has met" in report, run.stderr
