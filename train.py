@@ -36,7 +36,7 @@ from training.report import describe_run, model_card, summary
 from training.resume import run_of
 from training.run import Run, look_ahead, open_run, write_config
 from training.signals import StopRequest
-from training.state import RunState
+from training.state import RunState, finite
 from training.trainee import Trainee
 
 __all__ = ["ROOT", "TrainConfig", "fit", "locate", "main", "read_settings", "recipe", "source_of", "train_step"]
@@ -79,7 +79,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run.path, config, output_dir=str(run.path), precision=place.precision)
         # 4. How good it is before, and how good one gets without a language model.
-        before = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
+        size = config.per_device_eval_batch_size
+        before = [finite(part.scores("test", model, size, place), "test loss before training") for part in parts]
         known = [task.baselines(part) for part in parts]
         # 5. Training.
         state = RunState({"the base model": fingerprint, "the rows of --dataset": record.dataset["fingerprint"]})
@@ -87,7 +88,7 @@ def main(config: TrainConfig) -> dict[str, Any]:
         epochs = Epochs(task.rows, config, place.ranks)
         fit(model, optimizer, schedule_of(config, epochs.total), epochs, task, config, place, run, state)
         # 6. How good it is after, and the files that keep it.
-        after = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
+        after = [finite(part.scores("test", model, size, place), "test loss after training") for part in parts]
         results, *others = ({"before": b, "after": a, "baselines": k} for b, a, k in zip(before, after, known))
         results |= describe_run(config, state, place, lora.count_parameters(model), task.rows)
         if others:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from os.path import exists, isfile
+from os.path import exists, isfile, samefile
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,14 @@ def recipe(preset: str, **changes: Any) -> TrainConfig:
     """A preset's settings with some changed. Its --also_test and --only_label go with its own rows alone."""
     settings = read_preset(TrainConfig, preset, ROOT / "presets")
     own, other = settings.get("dataset"), changes.get("dataset")
-    if own and other and Path(locate(own)).resolve() != Path(locate(other)).resolve():
+    if own and other and not _same(locate(own), locate(other)):
         settings.pop("also_test", None)
         settings.pop("only_label", None)
     return TrainConfig(**(settings | changes))
+
+
+def _same(own: str, other: str) -> bool:
+    return own == other or (exists(own) and exists(other) and samefile(own, other))
 
 
 def locate(name: str) -> str:

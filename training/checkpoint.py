@@ -40,7 +40,7 @@ def save_checkpoint(root: Path, step: int, tensors: dict[str, Tensors], state: d
         content = json.dumps({"format": FORMAT} | state, indent=2, allow_nan=False)
         (directory / "state.json").write_text(content, encoding="utf-8")
         manifest = {file.name: _sha256(file) for file in sorted(directory.iterdir())}
-        (directory / "MANIFEST.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        (directory / "MANIFEST.json").write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
     return path
 
 

@@ -53,6 +53,10 @@ def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, 
     known, unknown = parser.parse_known_args(_spelled_out(cls, argv))
     if unknown:
         raise UsageError(_unknown_flag(parser, unknown[0], prog))
+    hints = typing.get_type_hints(cls)
+    for name, value in vars(known).items():
+        if isinstance(value, list) and not _kind(hints[name])[1]:  # argparse makes an empty list of `--flag=--`
+            raise UsageError(f"--{name}: expected one argument (see {prog} --help)")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()}
 
 

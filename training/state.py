@@ -10,6 +10,13 @@ from training.errors import NonFiniteError, StateError
 from training.metrics import Metric
 
 
+def finite(scores: dict[str, Any], what: str) -> dict[str, Any]:
+    """The scores as they came; raises NonFiniteError, naming `what` it is, where their loss is no number."""
+    if not math.isfinite(scores["loss"]):
+        raise NonFiniteError(f"{what} is {scores['loss']}; lower --learning_rate, or take --precision fp32")
+    return scores
+
+
 @dataclass
 class RunState:
     """What changes while a run goes on."""
@@ -36,8 +43,7 @@ class RunState:
 
     def note_score(self, scores: dict[str, Any], metric: Metric) -> bool:
         """True if no earlier evaluation was better. Raises NonFiniteError for a loss that is no number: never best."""
-        if not math.isfinite(scores["loss"]):
-            raise NonFiniteError(f"held-out loss {scores['loss']} after step {self.step}; lower --learning_rate")
+        finite(scores, f"held-out loss after step {self.step}")
         self.unscored = False
         score = -scores[metric.name] if metric.higher_is_better else scores[metric.name]
         if self.best_score is not None and score >= self.best_score:

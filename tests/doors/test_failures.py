@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import train
+from tasks.classification import Classification
 from training.errors import run_door
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -201,3 +202,20 @@ def test_a_lost_best_checkpoint_is_told_and_the_run_ends_all_the_same(settings, 
     assert "the best checkpoint so far is lost" in out and f"step-{best:06d}" in out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["kept_step"] == results["best_step"] == 4
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(("nth", "when"), [(1, "before"), (2, "after")])
+def test_a_test_loss_that_is_no_number_is_told_and_stands_in_no_file(
+    settings, tmp_path, capsys, monkeypatch, nth, when
+):
+    plain, asked = Classification.scores, []
+
+    def none_at_last(task, part, *args):
+        asked.extend([part] * (part == "test"))
+        return plain(task, part, *args) | ({"loss": float("nan")} if part == "test" and len(asked) == nth else {})
+
+    monkeypatch.setattr(Classification, "scores", none_at_last)
+    assert door(settings) == 6
+    assert f"test loss {when} training is nan" in one_line(capsys)
+    assert not (tmp_path / "run" / "results.json").exists() and not (tmp_path / "run" / "adapter").exists()

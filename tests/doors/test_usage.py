@@ -77,6 +77,7 @@ def test_every_number_of_a_training_is_looked_at():
             ["--dataset", os.fsdecode(b"\xe9.tsv")],
             r"--dataset '\udce9.tsv': holds bytes that are not UTF-8",
         ),
+        ("train.py", ["--dataset", "a\0.tsv"], r"--dataset 'a\x00.tsv': holds bytes that are not UTF-8, or byte 0"),
         ("infer.py", ["--save_merged", "."], "--save_merged .: exists and is not empty"),
         ("infer.py", ["--device", "mps", "hi"], "--device mps: torch"),
         ("generate.py", ["--device", "mps", "hi"], "--device mps: torch"),

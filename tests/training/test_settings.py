@@ -108,6 +108,7 @@ def test_a_flag_is_not_guessed_from_its_first_letters():
         (["--lr", "1e-"], "lr.*invalid float value: '1e-'"),
         (["--schedule", "linaer"], "schedule.*'linaer'.*linear.*constant"),
         (["--lr"], "lr.*expected one argument"),
+        (["--output_dir=--"], "--output_dir: expected one argument"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_flag(argv, told):
