@@ -1,4 +1,4 @@
-"""What torchrun starts where train.py is to be another one: rank 1 raises in its third step, or each step takes a while.
+"""What torchrun starts where train.py is to be another one: rank 1 raises in its third step, or each step takes long.
 
 With `pace` there is time to choose a moment: steps of a tiny model are over before a busy machine has looked.
 """
