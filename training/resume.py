@@ -1,6 +1,7 @@
 """What a run that goes on must have in common with the run that was stopped."""
 
 import dataclasses
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def compare(path: Path, saved: dict[str, Any], config: Any, identity: dict[str, 
 
 def run_of(path: Path) -> Path:
     """The run that a path given to --resume_from_checkpoint belongs to: the run itself or one of its checkpoints."""
-    run = path if (path / "config.toml").is_file() else path.parent.parent
-    if not (run / "config.toml").is_file():
+    run = path if isfile(path / "config.toml") else path.parent.parent  # pathlib raises for a name that is too long
+    if not isfile(run / "config.toml"):
         raise UsageError(f"--resume_from_checkpoint {path}: no run there (a run has a config.toml)")
     return run
 

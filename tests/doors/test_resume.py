@@ -64,6 +64,12 @@ def test_a_damaged_checkpoint_is_named_and_put_aside_so_that_it_pushes_no_whole_
     assert steps(root) == ["aside", "step-000004"] and steps(root / "aside") == ["step-000009"]
 
 
+@pytest.mark.parametrize("name", ["nowhere", "9" * 300, "a/" * 40])
+def test_a_run_that_is_not_there_is_told(flags, name):
+    with pytest.raises(UsageError, match="no run there .a run has a config.toml."):
+        again(name)
+
+
 def test_a_run_without_a_checkpoint_begins_at_its_beginning(flags, tmp_path, capsys):
     start(*flags)
     whole = (tmp_path / "run" / ADAPTER).read_bytes()
