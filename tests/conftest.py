@@ -1,6 +1,7 @@
 """Shared by all tests: no network, a tiny random base, a few messages, and where the real data set is."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **kwargs: refuse(None, host))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_heard():
+    """A job in the background is started deaf to Ctrl-C, and what it starts is, too; runs would heed that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")
