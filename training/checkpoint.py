@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.errors import StateError
-from training.files import atomic_directory, remove
+from training.files import atomic_directory, free_name, remove
 
 Tensors = Mapping[str, Tensor]
 FORMAT = 1  # of state.json; a checkpoint without the number is of the time before there was one, and alike
@@ -183,10 +183,7 @@ def put_aside(path: Path) -> Path:
     """Move a checkpoint into `aside/`, where no run looks for one; returns its new place."""
     aside = path.parent / _ASIDE
     aside.mkdir(exist_ok=True)
-    number, new = 1, aside / path.name
-    while new.exists():
-        number += 1
-        new = aside / f"{path.name}-{number}"
+    new = free_name(aside / path.name)
     path.rename(new)
     return new
 

@@ -97,6 +97,15 @@ def sweep(directory: Path) -> None:
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
+def free_name(path: Path) -> Path:
+    """`path`, or the first of `metrics-2.jsonl`, `metrics-3.jsonl`, ... that is not there."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
 def free_bytes(directory: Path) -> int:
     """What the file system of `directory` has left for this user."""
     return shutil.disk_usage(directory).free

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from training.files import flush, write_atomically
+from training.files import flush, free_name, write_atomically
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ class MetricsLog:
         if broken:
             self.told.append(f"{path}: {broken} damaged line{'s' * (broken > 1)} left out")
         if moved and later is not None:
-            later = _free_name(later)
+            later = free_name(later)
             write_atomically(later, "".join(line + "\n" for line in moved))
             self.told.append(f"{path}: what stood there of later steps is now in {later}")
         write_atomically(path, "".join(line + "\n" for line in kept))
@@ -70,11 +70,3 @@ def _entry(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and type(entry.get("step")) is int else None
-
-
-def _free_name(path: Path) -> Path:
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_stem(f"{path.stem}-{number}")
-    return free

@@ -19,9 +19,9 @@ def compare(path: Path, saved: dict[str, Any], config: Any, identity: dict[str, 
     """
     if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("state"), dict):
         raise StateError(f"{path / 'state.json'}: holds no settings or no state; take another checkpoint")
-    changed, told = [], []
+    changed, told, settings = [], [], settings_of(config)
     for option in dataclasses.fields(config):
-        before, now = _json(saved["config"].get(option.name, option.default)), _json(getattr(config, option.name))
+        before, now = saved["config"].get(option.name, _json(option.default)), settings[option.name]
         rule = option.metadata["resume"]
         if before != now and rule == SAME:
             changed.append(f"--{option.name} (it was {_shown(before)})")
@@ -40,6 +40,11 @@ def compare(path: Path, saved: dict[str, Any], config: Any, identity: dict[str, 
     return told
 
 
+def settings_of(config: Any) -> dict[str, Any]:
+    """As they come back from JSON."""
+    return {name: _json(value) for name, value in vars(config).items()}
+
+
 def run_of(path: Path) -> Path:
     """The run that a path given to --resume_from_checkpoint belongs to: the run itself or one of its checkpoints."""
     run = path if isfile(path / "config.toml") else path.parent.parent  # pathlib raises for a name that is too long
@@ -49,7 +54,7 @@ def run_of(path: Path) -> Path:
 
 
 def _json(value: Any) -> Any:
-    """As it comes back from a file."""
+    """As it comes back from JSON, in which a tuple is a list."""
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -209,9 +209,7 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise UsageError(
-            f"{directory}: another run{_holder(directory)} is writing there; wait for it or give another --output_dir"
-        ) from None
+        raise _held_by_another(directory, "wait for it or give another --output_dir") from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
             raise
@@ -219,22 +217,21 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise UsageError(
-                f"{directory}: another run{_holder(directory)} is writing there; this file system has no locks, so if "
-                f"none is, delete {directory / '.lock.held'}"
-            ) from None
+            advice = f"this file system has no locks, so if none is, delete {directory / '.lock.held'}"
+            raise _held_by_another(directory, advice) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _holder(directory: Path) -> str:
+def _held_by_another(directory: Path, advice: str) -> UsageError:
     try:
-        holder = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-        return f" (process {int(holder['pid'])} on {str(holder['host']):.80})"
+        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        holder = f" (process {int(marker['pid'])} on {str(marker['host']):.80})"
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        holder = ""
+    return UsageError(f"{directory}: another run{holder} is writing there; {advice}")
 
 
 def run_of_launch(output_dir: str | None, default: Path) -> Path | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from training.checkpoint import Tensors, find_checkpoint, load_checkpoint, put_aside, verify
 from training.device import Place
 from training.errors import NonFiniteError, StateError
-from training.resume import compare
+from training.resume import compare, settings_of
 from training.run import Run, write_config
 from training.state import RunState
 
@@ -116,11 +116,6 @@ class Trainee:
             print(f"the best checkpoint is lost ({error}); ending with the weights of step {state.step}")
             return state.step
         return state.best_step
-
-
-def settings_of(config: Any) -> dict[str, Any]:
-    """As they come back from JSON, in which a tuple is a list."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(config).items()}
 
 
 def check_finite(parameters: Tensors, step: int) -> None:
