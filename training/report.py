@@ -104,6 +104,8 @@ def comparison_table(rows: dict[str, dict[str, Any]], metrics: Sequence[Metric],
     cells = [["", *(metric.head for metric in metrics)]]
     cells += [[name, *(_cell(metric, scores) for metric in metrics)] for name, scores in rows.items()]
     widths = [first, *(max(11, 3 + max(map(len, column))) for column in list(zip(*cells))[1:])]
+    widths[0] = min(first, max(8, most - max(widths[1:])))  # the widest column must fit beside the names
+    cells = [[shortened(line[0], widths[0] - 1), *line[1:]] for line in cells]
     return _aligned(cells, widths, most)
 
 
