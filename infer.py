@@ -1,42 +1,37 @@
 """Classify texts with what train.py has learned, and see the base model beside the tuned one.
 
-`load_classifier` is the one place that puts base, adapter, tokenizer and labels together.
+`load_classifier` (tasks/classifier.py) puts base, adapter, tokenizer and labels together.
 """
 
 import contextlib
 import csv
 import dataclasses
 import json
-import os
-import random
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-import torch
-
 import data
-import gpt2
 import lora
-from tasks.model import put_on
-from tasks.product import load_product
-from tasks.record import TaskRecord
-from tasks.settings import locate
-from training.device import DEVICES, PRECISIONS, Place, choose_place
-from training.errors import NonFiniteError, UsageError, run_door
-from training.evaluation import predict
-from training.files import atomic_directory, open_atomically
-from training.fingerprint import same_fingerprint
+from tasks.classifier import Classifier, load_classifier
+from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task
+from tasks.evaluation_report import one_line, sampled, told
+from training.device import DEVICES, PRECISIONS, choose_place
+from training.errors import UsageError, run_door
+from training.files import atomic_directory, open_atomically, write_atomically
+from training.report import after_name, terminal_width
 from training.settings import check_range, option, parse
 
+__all__ = ["Classifier", "InferConfig", "load_classifier", "main"]
 EXAMPLES = """examples:
   python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
   python infer.py --adapter runs/tiny/adapter --input messages.csv --output predictions.jsonl
   python infer.py --adapter runs/tiny/adapter --sample 7
+  python infer.py --adapter runs/tiny --test                       the table that train.py ended with
+  python infer.py --adapter runs/tiny --input new.csv --label_column label
   cat texts.txt | python infer.py --adapter runs/tiny/adapter"""
 LINES, TABLES = (".jsonl", ".ndjson", ".json"), {".csv": ",", ".tsv": "\t"}
 AT_ONCE = 4_000_000  # characters of texts that are in memory together, one text more or less
@@ -50,114 +45,70 @@ class InferConfig:
     input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
     text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="texts")
+    label_column: str | None = option(None, "of --input: score the answers by it", group="scores")
     encoding: str = option("utf-8", "of the input file", group="texts")
     sample: int | None = option(None, "so many random test records, base beside tuned", group="texts")
+    test: bool = option(False, "score the test records, as train.py did at its end", group="scores")
+    json: str | None = option(None, "write the scores to this file, too", group="scores")
+    threshold: float | None = option(None, "of two labels the second is the answer from here on", group="scores")
+    errors: int = option(0, "show so many of the surest mistakes", group="scores")
     seed: int = option(0, "which random records", group="texts")
     adapter: str | None = option(None, "directory of an adapter, of a trained model, or of a run", group="model")
     model: str | None = option(None, "the base, where it is not found by itself", group="model")
     save_merged: str | None = option(None, "write a plain GPT-2 with the adapter folded in", group="model")
-    batch_size: int = option(64, "rows per forward pass", group="machine")
+    batch_size: int | None = option(None, "rows per forward pass; default 64, --test: the run's", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
-    precision: str = option("fp32", "of the matrix products", group="machine", choices=PRECISIONS)
+    precision: str | None = option(None, "default fp32, --test: the run's", group="machine", choices=PRECISIONS)
     fast: bool | None = option(None, "fast form of the layers; default: except on MPS, untried there", group="machine")
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)
-        check_range(self, ("seed",), 0)
-        if (self.texts != ()) + (self.input is not None) + (self.sample is not None) > 1:
-            raise UsageError("texts, --input and --sample are three ways to say what to classify; give one")
-        if self.sample is not None and self.output is not None:
-            raise UsageError("--sample prints a table; --output takes the predictions for texts or --input")
+        check_range(self, ("seed", "errors"), 0)
+        check_range(self, ("threshold",), 0, below=1)
+        if (self.texts != ()) + (self.input is not None) + (self.sample is not None) + self.test > 1:
+            raise UsageError("texts, --input, --sample and --test are four ways to say what to classify; give one")
+        if self.label_column is not None and self.input in (None, "-"):
+            raise UsageError("--label_column: names the labels of a file to score by; give the file with --input")
+        if (self.sample is not None or self.scores) and self.output is not None:
+            kind = "--sample" if self.sample is not None else "--test" if self.test else "--label_column"
+            raise UsageError(f"{kind} prints a table; --output takes the predictions for texts or --input")
+        if (self.json or self.errors) and not self.scores:
+            flag = "--json" if self.json else "--errors"
+            raise UsageError(f"{flag}: is of scores; add --test, or --input and --label_column")
         if self.output is not None and suffix_of(self.output) not in (*LINES, *TABLES):
             raise UsageError(f"--output {self.output}: the name must end in .jsonl, .csv or .tsv")
 
-
-@dataclass(frozen=True)
-class Classifier:
-    """A tuned model and all it needs to answer: `classifier.probabilities(["free prize!"])`."""
-
-    model: torch.nn.Module
-    tokenizer: gpt2.Tokenizer
-    label_names: list[str]
-    max_length: int
-    rule: data.TextRule
-    place: Place
-    # Within it, the model is the untrained one; None where whole weights were trained, which hold no other.
-    base: Callable[[], contextlib.AbstractContextManager[Any]] | None
-    record: TaskRecord | None
-    counts: Counter[str] = field(default_factory=Counter)  # "cut": texts longer than max_length so far
-
-    def probabilities(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
-        """Per text one probability per label, in the order of `label_names`.
-
-        Raises DataError for an empty text, NonFiniteError where the model's answer is no number.
-        """
-        rows = [data.Row(text, None, f"text {i}") for i, text in enumerate(texts, 1)]
-        return self.row_probabilities(rows, batch_size)
-
-    def row_probabilities(self, rows: Sequence[data.Row], batch_size: int = 64) -> list[list[float]]:
-        """The same for rows that know where they come from: an error names the file and line."""
-        ids, cut = data.encode(self.tokenizer, [self.rule.apply(row) for row in rows], self.max_length)
-        self.counts["cut"] += cut
-        pad = self.tokenizer.eos_token_id
-        batches = ((at, data.collate([ids[i] for i in at], pad)) for at in data.by_length(ids, batch_size))
-        logits = predict(self.model, batches, len(ids), self.place)
-        wrong = (~logits.isfinite().all(dim=-1)).nonzero()
-        if len(wrong):
-            raise NonFiniteError(
-                f"{rows[int(wrong[0])].where}: the model's answer is no number; are its weights whole? "
-                "fp16 (--precision) holds no number above 65,504"
-            )
-        return logits.softmax(dim=-1).tolist()
-
-    def label(self, probabilities: Sequence[float]) -> str:
-        return self.label_names[max(range(len(probabilities)), key=probabilities.__getitem__)]
-
-    def answer(self, text: str, probabilities: Sequence[float]) -> dict[str, Any]:
-        shares = {name: round(p, 6) for name, p in zip(self.label_names, probabilities)}
-        return {"text": text, "label": self.label(probabilities), "probabilities": shares}
-
-
-def load_classifier(
-    adapter: str | Path,
-    model: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "fp32",
-    fast: bool | None = None,
-) -> Classifier:
-    """A Classifier from an adapter (ours or peft's), a trained or merged model, or the run that holds one of them.
-
-    Where the base is found, and what is refused: `tasks.product.load_product`. Raises ValueErrors.
-    """
-    product = load_product(adapter, model, "classification")
-    network, record = product.model, product.record
-    place = choose_place(device, precision, network.config.n_embd, fast)
-    put_on(network.requires_grad_(False), place)
-    names = record.label_names if record else network.config.label_names()
-    if len(names) != network.config.num_labels:
-        raise lora.AdapterError(
-            f"{adapter}: task.json names {len(names)} labels, the head has {network.config.num_labels}"
-        )
-    if fault := data.fault_of_labels(names):
-        raise lora.AdapterError(f"{adapter}: {fault}; give it another name in task.json or config.json")
-    length = min(record.max_length, network.config.n_positions) if record else network.config.n_positions
-    rule = data.TextRule(**record.text_rule) if record else data.TextRule()
-    tokenizer = gpt2.Tokenizer.from_pretrained(product.home)
-    return Classifier(network, tokenizer, names, length, rule, place, product.base, record)
+    @property
+    def scores(self) -> bool:
+        """Whether answers are compared with labels."""
+        return self.test or self.label_column is not None
 
 
 def main(config: InferConfig) -> None:
     if config.adapter is None:
         raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
-    choose_place(config.device, config.precision)  # a wrong flag is told before anything is loaded
+    choose_place(config.device, config.precision or "fp32")  # a wrong flag is told before anything is loaded
     if config.save_merged:  # always from the weights as they are stored: --precision rounds them for answering
         _refuse_existing(Path(config.save_merged))
         save_merged(load_classifier(config.adapter, config.model, "cpu", "fp32"), Path(config.save_merged))
-        if not (config.texts or config.input or config.sample):
+        if not (config.texts or config.input or config.sample or config.test):
             return
-    classifier = load_classifier(config.adapter, config.model, config.device, config.precision, config.fast)
-    if config.sample:
-        show_sample(classifier, config)
+    how = as_trained(config.adapter) if config.scores else {}
+    given = {name: getattr(config, name) for name in ("precision", "batch_size", "fast")}
+    how = (
+        {"precision": "fp32", "batch_size": 64, "fast": None} | how | {n: v for n, v in given.items() if v is not None}
+    )
+    config = dataclasses.replace(config, batch_size=how["batch_size"])
+    hold = how.get("train", "lora") == "lora"
+    classifier = load_classifier(config.adapter, config.model, config.device, how["precision"], how["fast"], hold)
+    if config.threshold is not None:
+        if len(classifier.label_names) != 2:
+            raise UsageError(f"--threshold: is for two labels; this model has {len(classifier.label_names)}")
+        classifier = dataclasses.replace(classifier, threshold=config.threshold)
+    if config.scores:
+        show_scores(classifier, config, after_name(how.get("train", "lora" if classifier.base else "")))
+    elif config.sample:
+        print(*sampled(classifier, config.sample, config.seed, config.batch_size, terminal_width()), sep="\n")
     elif config.texts not in ((), ("-",)) and not config.output:
         width = max(map(len, classifier.label_names))
         for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
@@ -222,38 +173,19 @@ def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[s
     return lambda answer: table.writerow([answer["text"], answer["label"], *answer["probabilities"].values()])
 
 
-def show_sample(classifier: Classifier, config: InferConfig) -> None:
-    """Random records of the test part: the truth, what the untrained model says, what the tuned one says."""
-    record = classifier.record
-    if record is None:
-        raise UsageError(
-            "--sample: this adapter has no task.json, so its test records are not known; give texts instead"
-        )
-    source = record.source()
-    source = dataclasses.replace(source, name=locate(source.name))
-    if not os.path.isfile(source.name):  # a name in a file opens a file and nothing else: no hub, no library
-        raise data.DataError(
-            f"task.json: its rows, {source.name[:200]!r}, are no file here; save them as one and give it with --input"
-        )
-    dataset = data.load_texts(source, classifier.rule)
-    if not same_fingerprint(record.dataset["fingerprint"], dataset.fingerprint()):
-        raise data.DataError(f"{source.name}: its rows have changed since training, and so has the test part")
-    test = data.split_rows(dataset, **record.split).test
-    chosen = random.Random(config.seed).sample(test, min(config.sample, len(test)))
-    texts = [dataset.texts[row] for row in chosen]
-    answers = {"tuned": classifier.probabilities(texts, config.batch_size)}
-    if classifier.base is None:
-        print("no base column: whole weights were trained, and those before are not in the model", file=sys.stderr)
+def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None:
+    """The table of train.py's end, of the recorded test rows or of a labelled file; to --json the numbers."""
+    if config.test:
+        task = known = recorded_task(classifier)
     else:
-        with classifier.base():
-            answers = {"base": classifier.probabilities(texts, config.batch_size)} | answers
-    width = max(5, *map(len, classifier.label_names))
-    print(f"{len(chosen)} of {len(test):,} test records, --seed {config.seed}")
-    print(f"{'truth':<{width}}", *(f"{name:<{width + 8}}" for name in answers), "text", sep="  ")
-    for row, *said in zip(chosen, *answers.values()):
-        truth = dataset.label_names[dataset.labels[row]]
-        cells = [f"{classifier.label(p):<{width}} {max(p):7.2%}" for p in said]
-        print(f"{truth:<{width}}", *cells, one_line(dataset.texts[row]), sep="  ")
+        source = data.Source(config.input, config.text_column, config.label_column, config.encoding)
+        task, known = labelled_task(classifier, source)
+    found = evaluated(classifier, task, known, config.batch_size, config.errors)
+    if config.json:
+        write_atomically(Path(config.json), json.dumps(found, indent=2, allow_nan=False) + "\n")
+    print(f"{len(task.rows.split.test):,} {'test rows' if config.test else 'rows'} of {task.rows.dataset.name}, "
+          f"precision {classifier.place.precision}\n")  # fmt: skip
+    print(told(found, task, after, terminal_width()))
 
 
 def _refuse_existing(directory: Path) -> None:
@@ -270,12 +202,6 @@ def save_merged(classifier: Classifier, directory: Path) -> None:
         if classifier.record:
             classifier.record.save(files)
     print(f"merged model written to {directory}", file=sys.stderr)
-
-
-def one_line(text: str, most: int = 90) -> str:
-    """A text as it can stand in a table: no line breaks, no control characters."""
-    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-    return line if len(line) <= most else line[: most - 3] + "..."
 
 
 if __name__ == "__main__":

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import data
 import gpt2
 from tasks.record import TaskRecord
 from training.device import Place
-from training.evaluation import evaluate, score_baselines
-from training.metrics import Metric, interval, percent, predicts_one_label
-from training.report import confusion_table
+from training.evaluation import predict, score_baselines
+from training.metrics import Metric, classification_metrics, interval, percent, predicts_one_label
+from training.report import NO_TERMINAL, label_tables
 
 METRICS = (
     Metric("accuracy", "accuracy", percent, higher_is_better=True, in_progress=True),
@@ -81,8 +82,13 @@ class Classification:
 
     def scores(self, part: str, model: nn.Module, batch_size: int, place: Place) -> dict[str, Any]:
         """The METRICS on a part of the rows, "val" or "test"."""
+        labels = self.rows.labels(getattr(self.rows.split, part))
+        return classification_metrics(self.logits(part, model, batch_size, place), torch.tensor(labels))
+
+    def logits(self, part: str, model: nn.Module, batch_size: int, place: Place) -> Tensor:
+        """(rows of the part, labels), float32 on the CPU."""
         rows = getattr(self.rows.split, part)
-        return evaluate(model, self.rows.eval_batches(rows, batch_size), self.rows.labels(rows), place)
+        return predict(model, self.rows.eval_batches(rows, batch_size), len(rows), place)
 
     def baselines(self, part: "Classification") -> dict[str, dict[str, Any]]:
         """How good one gets on `part`'s test rows by counting in the training rows."""
@@ -92,9 +98,9 @@ class Classification:
         """Nothing to read at an evaluation."""
         return []
 
-    def details(self, scores: dict[str, Any]) -> str:
-        """What stands below a table of scores."""
-        return confusion_table(scores, self.label_names)
+    def details(self, scores: dict[str, Any], width: int = NO_TERMINAL) -> str:
+        """What stands below a table of scores, in lines of at most `width` characters."""
+        return label_tables(scores, self.label_names, width)
 
     def warning(self, scores: dict[str, Any]) -> str:
         """What is wrong with a result, and what to do, or nothing."""

@@ -184,7 +184,7 @@ class Language:
         text = self.tokenizer.decode([token for token in written if token != self.tokenizer.eos_token_id])
         return [f"  it writes: {' '.join(''.join(c if c.isprintable() else ' ' for c in self.prompt + text).split())}"]
 
-    def details(self, scores: dict[str, Any]) -> str:
+    def details(self, scores: dict[str, Any], width: int = 0) -> str:
         return ""
 
     warning = details

@@ -82,12 +82,13 @@ def product_directory(path: Path) -> Path:
 
 
 def load_base(
-    directory: Path, record: TaskRecord | None, model: str | Path | None, task: str
+    directory: Path, record: TaskRecord | None, model: str | Path | None, task: str, adapter: bool = True
 ) -> tuple[nn.Module, Path]:
-    """The base of an adapter, with the untrained head it had before training, and the directory it came from."""
+    """The base of an adapter, or without `adapter` of whole weights, with the untrained head it had before training,
+    and the directory it came from."""
     if record is None and model is None:
         raise lora.AdapterError(f"{directory}: has no task.json (was it made by peft?); name its base with --model")
-    head = lora.head_shape(directory) if task == "classification" else None
+    head = lora.head_shape(directory) if adapter and task == "classification" else None
     if head is not None:
         _refuse_other_labels(directory, record, head[0])
     tried = []
@@ -104,7 +105,7 @@ def load_base(
         elif record is None:
             raise lora.AdapterError(f"{directory}: its head is {head[1]} wide, {home} {width}: made for another base")
         tried.append(str(home))
-    wanted = f"the adapter was trained on another base ({record.base['name'][:200]!r})"
+    wanted = f"{'the adapter' if adapter else 'the model'} was trained on another base ({record.base['name'][:200]!r})"
     if not tried:
         raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
     what = "of weights, config.json and tokenizer the fingerprints differ"

@@ -1,15 +1,19 @@
 """What a run tells its user: a table on the screen and a model card beside the adapter."""
 
+import shutil
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
 from training.device import Place
-from training.metrics import Metric
+from training.metrics import Metric, per_label_metrics
 from training.state import RunState
 
 _WHAT = {"lora": "LoRA", "head": "head only", "full": "full fine-tuning"}
+MATRIX_UP_TO = 10  # labels; with more, the commonest confusions are told instead
+COMMONEST = 20
+NO_TERMINAL = 140  # columns of a file or a pipe, and of the model card
 
 
 class Rows(Protocol):
@@ -26,7 +30,7 @@ class Reported(Protocol):
     metrics: Sequence[Metric]
     label_names: list[str]
 
-    def details(self, scores: dict[str, Any]) -> str: ...
+    def details(self, scores: dict[str, Any], width: int) -> str: ...
 
     def warning(self, scores: dict[str, Any]) -> str: ...
 
@@ -38,11 +42,17 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
     facts["train_seconds"] = state.train_seconds
     facts |= {"trainable_parameters": parameters[0], "total_parameters": parameters[1]}
     facts |= {"samples_per_second": state.rows / seconds, "tokens_per_second": state.tokens / seconds}
-    facts |= {"device": place.device.type, "precision": place.precision, "torch": torch.__version__}
+    facts |= {"device": place.device.type, "precision": place.precision, "fast": place.fast, "torch": torch.__version__}
     facts["world_size"] = place.ranks.size
+    facts["per_device_eval_batch_size"] = config.per_device_eval_batch_size
     facts |= {name: getattr(config, name) for name in ("task", "model", "dataset", "split", "train", "seed", "exact")}
     facts["rows"] = {part: len(getattr(rows.split, part)) for part in ("train", "val", "test")}
     return facts | {"test_rows_seen_in_train": rows.seen}
+
+
+def terminal_width() -> int:
+    """Columns that a table may take; COLUMNS says so where it is set."""
+    return shutil.get_terminal_size((NO_TERMINAL, 24)).columns
 
 
 def summary(results: dict[str, Any], task: Reported) -> str:
@@ -75,19 +85,42 @@ def _about(other: dict[str, Any]) -> str:
 
 
 def _tables(results: dict[str, Any], train: str, task: Reported) -> list[str]:
-    rows = {"before": results["before"], f"after ({_WHAT[train]})": results["after"], **results["baselines"]}
-    return [comparison_table(rows, task.metrics), task.details(results["after"])]
+    rows = {"before": results["before"], after_name(train): results["after"], **results["baselines"]}
+    width = terminal_width()
+    return [comparison_table(rows, task.metrics, width), task.details(results["after"], width)]
 
 
-def comparison_table(rows: dict[str, dict[str, Any]], metrics: Sequence[Metric]) -> str:
-    """One line per model, the same scores in the same columns, aligned for a terminal."""
+def after_name(train: str) -> str:
+    """What the line of the tuned model is called; `train` is --train's value."""
+    return f"after ({_WHAT[train]})" if train in _WHAT else "after"
+
+
+def comparison_table(rows: dict[str, dict[str, Any]], metrics: Sequence[Metric], most: int = NO_TERMINAL) -> str:
+    """One line per model, the same scores in the same columns, aligned for a terminal of `most` columns.
+
+    What does not fit beside the names goes into a second such table below.
+    """
     first = max(len(name) for name in rows) + 1
     cells = [["", *(metric.head for metric in metrics)]]
     cells += [[name, *(_cell(metric, scores) for metric in metrics)] for name, scores in rows.items()]
-    widths = [max(11, 3 + max(map(len, column))) for column in list(zip(*cells))[1:]]
-    return "\n".join(
-        line[0].ljust(first) + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths)) for line in cells
-    )
+    widths = [first, *(max(11, 3 + max(map(len, column))) for column in list(zip(*cells))[1:])]
+    widths[0] = min(first, max(8, most - max(widths[1:])))  # the widest column must fit beside the names
+    cells = [[shortened(line[0], widths[0] - 1), *line[1:]] for line in cells]
+    return _aligned(cells, widths, most)
+
+
+def _aligned(cells: list[list[str]], widths: list[int], most: int) -> str:
+    """Lines of cells, the first of each to the left, the others to the right; columns that do not fit go below."""
+    blocks: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        if blocks[-1] and widths[0] + sum(widths[c] for c in (*blocks[-1], column)) > most:
+            blocks.append([])
+        blocks[-1].append(column)
+    tables = [
+        "\n".join(line[0].ljust(widths[0]) + "".join(line[c].rjust(widths[c]) for c in block) for line in cells)
+        for block in blocks
+    ]
+    return "\n\n".join(tables)
 
 
 def _cell(metric: Metric, scores: dict[str, Any]) -> str:
@@ -95,15 +128,66 @@ def _cell(metric: Metric, scores: dict[str, Any]) -> str:
     return metric.text(scores[metric.name]) if metric.name in scores else "-"
 
 
-def confusion_table(metrics: dict[str, Any], label_names: list[str]) -> str:
-    """Truth down, prediction across."""
-    width = max(8, max(map(len, label_names)) + 2)
+def label_tables(metrics: dict[str, Any], label_names: list[str], most: int = NO_TERMINAL) -> str:
+    """Where the errors are: of two labels the matrix, of more the scores of each label, and the matrix or, above ten
+    labels, the commonest confusions. No line is wider than `most`."""
+    parts = [per_label_table(metrics, label_names, most)] if len(label_names) > 2 else []
+    matrix = confusion_table(metrics, label_names, most) if len(label_names) <= MATRIX_UP_TO else ""
+    return "\n\n".join([*parts, matrix or confusions(metrics, label_names, most)])
+
+
+def per_label_table(metrics: dict[str, Any], label_names: list[str], most: int = NO_TERMINAL) -> str:
+    """Precision, recall, F1 and test rows of each label, their macro and their weighted mean."""
+    told = per_label_metrics(metrics["confusion_matrix"])
+    rows = [*zip(label_names, told["labels"]), ("macro", told["macro"]), ("weighted", told["weighted"])]
+    widths = [11, 9, 9, 9]
+    names = [shortened(name, max(8, most - sum(widths) - 2)) for name, _ in rows]
+    cells = [["label", "precision", "recall", "F1", "rows"]]
+    for name, (_, scores) in zip(names, rows):
+        cells.append([name, *(f"{scores[key]:.3f}" for key in ("precision", "recall", "f1")), f"{scores['rows']:,}"])
+    return _aligned(cells, [max(map(len, ["label", *names])) + 1, *widths], most)
+
+
+def confusion_table(metrics: dict[str, Any], label_names: list[str], most: int = NO_TERMINAL) -> str:
+    """Truth down, prediction across; names are cut where they would not fit, and it is "" where numbers would not."""
     corner = "truth \\ said"
+    matrix = metrics["confusion_matrix"]
+    room = (most - len(corner) - 2) // len(label_names)
+    least = max(len(str(count)) for counts in matrix for count in counts) + 2
+    if room < max(6, least):
+        return ""
+    width = min(max(8, least, max(map(len, label_names)) + 2), room)
+    names = [shortened(name, width - 2) for name in label_names]
     first = max(len(corner), width)
-    lines = [corner.ljust(first) + "".join(f"{name:>{width}}" for name in label_names)]
-    for name, counts in zip(label_names, metrics["confusion_matrix"]):
-        lines.append(name.ljust(first) + "".join(f"{count:>{width}}" for count in counts))
+    if first + width * len(names) > most:
+        first = len(corner)
+    lines = [corner.ljust(first) + "".join(f"{name:>{width}}" for name in names)]
+    for name, counts in zip(label_names, matrix):
+        lines.append(shortened(name, first - 1).ljust(first) + "".join(f"{count:>{width}}" for count in counts))
     return "\n".join(lines)
+
+
+def confusions(metrics: dict[str, Any], label_names: list[str], most: int = NO_TERMINAL) -> str:
+    """The commonest pairs of a truth and a wrong answer, and their rows."""
+    found = [
+        (count, truth, said)
+        for truth, counts in enumerate(metrics["confusion_matrix"])
+        for said, count in enumerate(counts)
+        if count and truth != said
+    ]
+    if not found:
+        return "no row was called wrongly"
+    chosen = sorted(found, key=lambda pair: (-pair[0], *pair[1:]))[:COMMONEST]
+    room = max(4, (most - 12) // 2)
+    pairs = [(shortened(label_names[t], room), shortened(label_names[s], room), f"{n:,}") for n, t, s in chosen]
+    first, second = (max(len(head), *(len(pair[i]) for pair in pairs)) for i, head in ((0, "truth"), (1, "said")))
+    lines = [f"{truth:<{first}}  {said:<{second}}  {n:>6}" for truth, said, n in [("truth", "said", "rows"), *pairs]]
+    head = f"the {len(chosen)} commonest of {len(found)} confusions"
+    return "\n".join([shortened(head, most), *lines])
+
+
+def shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: max(0, most - 1)] + "…"
 
 
 def model_card(results: dict[str, Any], task: Reported) -> str:
@@ -141,5 +225,5 @@ def _card_tables(results: dict[str, Any], task: Reported) -> str:
     lines = [f"| | {' | '.join(metric.head for metric in shown)} |", "|---" * (len(shown) + 1) + "|"]
     for name, scores in {"before": results["before"], "after": results["after"], **results["baselines"]}.items():
         lines.append(f"| {name} | {' | '.join(_cell(metric, scores) for metric in shown)} |")
-    details = task.details(results["after"])
+    details = task.details(results["after"], NO_TERMINAL)
     return "\n".join(lines) + (f"\n\n```\n{details}\n```\n" if details else "\n")

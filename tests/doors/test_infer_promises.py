@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import infer
 import train
+from tasks import classifier
 from tests.fresh import ROOT, last_line
 from tests.strangers.doors import call, refusal
 
@@ -132,14 +132,14 @@ def test_a_line_of_64_megabytes_takes_a_few_copies_of_itself(run, tmp_path, kind
 
 
 def test_an_answer_that_is_no_number_is_no_answer_and_its_row_is_named(run, tmp_path, monkeypatch):
-    plain = infer.predict
+    plain = classifier.predict
 
     def damaged(model, batches, rows, place):
         logits = plain(model, batches, rows, place).clone()
         logits[2, 1] = torch.nan
         return logits
 
-    monkeypatch.setattr(infer, "predict", damaged)
+    monkeypatch.setattr(classifier, "predict", damaged)
     (tmp_path / "in.txt").write_text("a\nb\nc\nd\n")
     argv = flags(run, "--input", tmp_path / "in.txt", "--output", tmp_path / "out.jsonl")
     assert "in.txt:3: the model's answer is no number" in refusal("infer.py", argv, 6)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import data
-import infer
 import train
+from tasks import classifier
 from tests.fresh import last_line
 from tests.strangers.doors import MAINS, refusal
 from training.distributed import _share_cores, lost_connection
@@ -163,7 +163,7 @@ def test_each_way_in_which_memory_is_said_to_be_short_has_exit_code_7(run, capsy
     def short(*_):
         raise error
 
-    monkeypatch.setattr(infer, "predict", short)
+    monkeypatch.setattr(classifier, "predict", short)
     assert "--batch_size" in refusal("infer.py", ["--adapter", run, "--device", "cpu", "hi"], 7)
 
 

@@ -1,0 +1,126 @@
+"""What was saved, evaluated: later, the numbers of train.py's end, from an adapter, a model or a merged one."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+import torch
+
+import data
+import infer
+import train
+from tasks.evaluate import labelled_task
+from training.errors import run_door
+
+SCORES = ("before", "after", "baselines")
+COMMON = {"device": "cpu", "max_steps": 4, "learning_rate": 1e-2, "test_size": 0.4}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base, messages_file, tmp_path_factory):
+    """trained(kind, precision): the directory of a run with --train kind, made once."""
+    made, directory = {}, tmp_path_factory.mktemp("runs")
+
+    def run(kind="lora", precision="fp32", **changes):
+        name = "-".join([kind, precision, *changes])
+        if name not in made:
+            settings = COMMON | {"model": str(tiny_base), "dataset": str(messages_file), "precision": precision}
+            train.main(train.TrainConfig(**(settings | changes), train=kind, output_dir=str(directory / name)))
+            made[name] = directory / name
+        return made[name]
+
+    return run
+
+
+@pytest.fixture
+def asked(tmp_path, capsys):
+    """asked(run, settings): (numbers of --json, what is printed) of a call in which all goes well."""
+
+    def ask(adapter, **settings):
+        capsys.readouterr()
+        config = infer.InferConfig(adapter=str(adapter), device="cpu", json=str(tmp_path / "scores.json"), **settings)
+        assert run_door(lambda: infer.main(config)) == 0, capsys.readouterr().err
+        return json.loads((tmp_path / "scores.json").read_text()), capsys.readouterr().out
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("lora", {}), ("head", {}), ("full", {}), ("lora", {"exact": True}), ("lora", {"precision": "bf16"}),
+        ("full", {"precision": "bf16"}), ("lora", {"per_device_eval_batch_size": 3}),
+    ],
+)  # fmt: skip
+def test_a_saved_run_has_the_scores_that_train_printed_to_the_last_digit(trained, asked, kind, changes):
+    run = trained(kind, **changes)
+    results = json.loads((run / "results.json").read_text())
+    found, _ = asked(run, test=True)
+    assert {name: found[name] for name in SCORES} == {name: results[name] for name in SCORES}
+
+
+def test_the_table_is_the_one_that_train_ends_with(trained, asked, tiny_base, messages_file, tmp_path, capsys):
+    capsys.readouterr()
+    settings = COMMON | {"model": str(tiny_base), "dataset": str(messages_file), "precision": "fp32"}
+    train.main(train.TrainConfig(**settings, output_dir=str(tmp_path / "run")))
+    ended = capsys.readouterr().out
+    _, out = asked(tmp_path / "run", test=True)
+    table, matrix = out.split("\n\n")[1:3]
+    assert table in ended and matrix in ended and "before" in table and "naive_bayes" in table
+
+
+def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained, asked, tmp_path):
+    config = infer.InferConfig(adapter=str(trained()), device="cpu", save_merged=str(tmp_path / "merged"))
+    assert run_door(lambda: infer.main(config)) == 0
+    (adapter, _), (merged, _) = asked(trained(), test=True), asked(tmp_path / "merged", test=True)
+    for part in ("before", "after"):
+        assert adapter[part]["confusion_matrix"] == merged[part]["confusion_matrix"]
+        assert adapter[part]["loss"] == pytest.approx(merged[part]["loss"], abs=1e-5)
+
+
+def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, messages):
+    classifier, texts = infer.load_classifier(trained(), device="cpu"), [text for _, text in messages]
+    by_size = [torch.tensor(classifier.probabilities(texts, size)) for size in (1, 8, 64)]
+    order = list(range(len(texts)))
+    random.Random(1).shuffle(order)
+    shuffled = torch.empty_like(by_size[0])
+    shuffled[order] = torch.tensor(classifier.probabilities([texts[i] for i in order], 8))
+    for other in (*by_size[1:], shuffled):
+        assert (other.argmax(1) == by_size[0].argmax(1)).all() and (other - by_size[0]).abs().max() < 1e-5
+
+
+def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_are_found(
+    trained, asked, messages_file, tmp_path
+):
+    (tmp_path / "new.csv").write_text("text,class\nfree prize draw now,spam\nsee you at nine,ham\nhello,ham\n")
+    found, out = asked(trained(), input=str(tmp_path / "new.csv"), label_column="class", errors=3)
+    assert found["after"]["rows"] == 3 and set(found["baselines"]) == {"majority", "digits_regex", "naive_bayes"}
+    wrong = 3 - sum(found["after"]["confusion_matrix"][i][i] for i in range(2))
+    assert len(found["errors"]) == wrong and all(error["text"] in out for error in found["errors"])
+    classifier = infer.load_classifier(trained(), device="cpu")
+    lost = dataclasses.replace(classifier.record, dataset=classifier.record.dataset | {"name": "not/here"})
+    source = data.Source(str(tmp_path / "new.csv"), None, "class")
+    assert labelled_task(dataclasses.replace(classifier, record=lost), source)[1] is None
+
+
+def test_a_threshold_moves_answers_and_the_best_one_on_validation_is_told(trained, asked):
+    found, out = asked(trained(), test=True, threshold=0.0)
+    assert all(counts[0] == 0 for counts in found["after_threshold"]["confusion_matrix"])  # all are called positive
+    assert f"--threshold {found['best_threshold']['threshold']:.4g}" in out
+    assert found["after"] == asked(trained(), test=True)[0]["after"]
+    classifier = infer.load_classifier(trained(), device="cpu")
+    assert dataclasses.replace(classifier, threshold=0.3).label([0.6, 0.4]) == classifier.label_names[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"test": True, "texts": ("hi",)}, "give one"), ({"label_column": "y"}, "give the file with --input"),
+        ({"errors": 3}, "--errors: is of scores"), ({"json": "x.json"}, "--json: is of scores"),
+        ({"test": True, "output": "x.csv"}, "--test prints a table"), ({"threshold": 1.5}, "--threshold 1.5"),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_go_together_are_refused_before_anything_is_loaded(capsys, settings, words):
+    assert run_door(lambda: infer.main(infer.InferConfig(adapter="nowhere", **settings))) == 2
+    assert words in capsys.readouterr().err
