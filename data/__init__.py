@@ -1,7 +1,7 @@
 """What the model learns from: files and hub datasets in, batches of tensors out."""
 
 from data.batches import IGNORED, Batch, by_length, collate, encode, epoch_order
-from data.dataset import TextDataset, TextRule, fault_of_labels, load_texts, open_rows
+from data.dataset import TextDataset, TextRule, fault_of_labels, load_texts, open_rows, usable_rows
 from data.documents import Document, Documents, load_documents
 from data.reading import DataError, Row, Source, read_rows, split_lines
 from data.splits import SPLITS, Split, count_seen, split_documents, split_rows
@@ -41,4 +41,5 @@ __all__ = [
     "split_documents",
     "split_lines",
     "split_rows",
+    "usable_rows",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from data.columns import choose_columns
 from data.encodings import read_lines
-from data.rows import DataError, Row, Source, Tell, make_row, untold
+from data.rows import DataError, Row, Source, Tell, record_row, untold
 
 _BLANKS, _GAP = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
@@ -37,10 +37,7 @@ def records_to_rows(records: Iterator[tuple[str, dict[str, Any]]], source: Sourc
             columns = list(record)
             texts_at, label_at = choose_columns(columns, source, where)
             names = [columns[at] for at in texts_at], None if label_at is None else columns[label_at]
-        label = None if names[1] is None else record.get(names[1])
-        rows = [make_row(record.get(name), label, where, name, names[1], skip) for name in names[0]]
-        fault = next((row.fault for row in rows if row.fault), "")
-        yield rows[0] if len(rows) == 1 else Row("\n".join(row.text for row in rows), rows[0].label, where, fault)
+        yield record_row(record, *names, where, skip)
 
 
 def _read_array(path: Path, source: Source) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data.columns import LABEL_NAMES, TEXT_NAMES
 from data.encodings import read_lines, split_lines, suffix_of
+from data.hub import read_parquet
 from data.json_rows import read_objects, records_to_rows
 from data.rows import DataError, Row, Source, Tell, make_row, untold
 from data.tables import read_csv, read_tsv
@@ -31,6 +32,8 @@ def read_rows(source: Source, tell: Tell = untold) -> Iterator[Row]:
     suffix = suffix_of(path)
     if suffix == ".csv":
         return read_csv(path, source, tell)
+    if suffix == ".parquet":
+        return read_parquet(path, source)
     if suffix in JSON_SUFFIXES:
         return records_to_rows(read_objects(path, source, tell), source)
     if suffix == ".txt" and not source.labelled and source.delimiter is None:

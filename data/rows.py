@@ -65,6 +65,16 @@ def make_row(text: Any, label: Any, where: str, text_column: str, label_column: 
     return Row(text, str(label), where)
 
 
+def record_row(record: dict[str, Any], texts: list[str], label: str | None, where: str, skip: bool) -> Row:
+    """`make_row` from a record, of one text or several."""
+    value = None if label is None else record.get(label)
+    if len(texts) == 1:
+        return make_row(record.get(texts[0]), value, where, texts[0], label, skip)
+    rows = [make_row(record.get(text), value, where, text, label, skip) for text in texts]
+    fault = next((row.fault for row in rows if row.fault), "")
+    return Row("\n".join(row.text for row in rows), rows[0].label, where, fault)
+
+
 def _parts(column: str, value: Any) -> str:
     """What lies within, by its path, where a value is no single one."""
     if isinstance(value, dict):
