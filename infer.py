@@ -22,6 +22,8 @@ import torch
 import data
 import gpt2
 import lora
+from tasks.answers import answers, input_rows, tell, tell_counts
+from tasks.config import BAD_ROWS, ERRORS
 from tasks.model import put_on
 from tasks.product import load_product
 from tasks.record import TaskRecord
@@ -31,7 +33,7 @@ from training.errors import NonFiniteError, UsageError, run_door
 from training.evaluation import predict
 from training.files import atomic_directory, open_atomically
 from training.fingerprint import same_fingerprint
-from training.settings import check_range, option, parse
+from training.settings import check_characters, check_range, option, parse
 
 EXAMPLES = """examples:
   python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
@@ -49,8 +51,13 @@ class InferConfig:
     )
     input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
-    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="texts")
+    text_column: tuple[str, ...] = option((), "if not called text, sms, ...; several are joined", group="texts")
     encoding: str = option("utf-8", "of the input file", group="texts")
+    encoding_errors: str = option("strict", "or replace what is no character", group="texts", choices=ERRORS)
+    header: bool | None = option(None, "false: a table has none, columns have numbers", group="texts")
+    delimiter: str | None = option(None, "between columns, e.g. ';' or tab", group="texts")
+    quotechar: str | None = option(None, "around fields of a table", group="texts")
+    on_bad_row: str = option("error", "skip: an empty text gets no label", group="texts", choices=BAD_ROWS)
     sample: int | None = option(None, "so many random test records, base beside tuned", group="texts")
     seed: int = option(0, "which random records", group="texts")
     adapter: str | None = option(None, "directory of an adapter, of a trained model, or of a run", group="model")
@@ -64,6 +71,7 @@ class InferConfig:
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)
         check_range(self, ("seed",), 0)
+        check_characters(self, ("delimiter", "quotechar"))
         if (self.texts != ()) + (self.input is not None) + (self.sample is not None) > 1:
             raise UsageError("texts, --input and --sample are three ways to say what to classify; give one")
         if self.sample is not None and self.output is not None:
@@ -164,27 +172,26 @@ def main(config: InferConfig) -> None:
             print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
     else:
         predict_stream(classifier, config)
-    if classifier.counts["cut"]:
-        cut, most = classifier.counts["cut"], classifier.max_length
-        print(f"{cut:,} texts are longer than {most} tokens and were cut to that", file=sys.stderr)
+    tell_counts(classifier.counts, classifier.max_length)
 
 
 def predict_stream(classifier: Classifier, config: InferConfig) -> None:
     """A row out for each row in, in order, with a bounded number of rows in memory."""
     piped = config.input == "-" or (not config.input and config.texts in ((), ("-",)))
     if piped:
-        lines = data.split_lines(sys.stdin.buffer, "standard input", config.encoding)
+        lines = data.split_lines(sys.stdin.buffer, "standard input", config.encoding, config.encoding_errors, tell=tell)
         rows = (data.Row(text, None, where) for where, text in lines)
     elif config.texts:
         rows = (data.Row(text, None, f"text {i}") for i, text in enumerate(config.texts, 1))
     else:
-        rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
+        rows = input_rows(config, classifier.record)
+    skip = config.on_bad_row == "skip"
     most = 1 if piped and sys.stdin.isatty() else 8 * config.batch_size
     with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
-        write = writer(file, config.output or ".jsonl", classifier.label_names)
+        write = writer(file, config.output or ".jsonl", classifier.label_names, reasons=skip)
         for portion in in_portions(rows, most):
-            for row, p in zip(portion, classifier.row_probabilities(portion, config.batch_size)):
-                write(classifier.answer(row.text, p))
+            for answer in answers(classifier, portion, config.batch_size, skip=skip):
+                write(answer)
             file.flush()
 
 
@@ -205,7 +212,7 @@ def suffix_of(name: str) -> str:
     return Path(name).suffix.lower() or name
 
 
-def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[str, Any]], None]:
+def writer(file: IO[str], name: str, label_names: list[str], reasons: bool = False) -> Callable[[dict[str, Any]], None]:
     """How an answer is written, by the suffix of the file's name: JSON lines, or a table that `data.read_rows` reads.
 
     A table's header is the first line of the file. In a .tsv it stands in quotes: so quotes in it are a table's.
@@ -215,11 +222,15 @@ def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[s
         return lambda answer: print(json.dumps(answer, ensure_ascii=plain, allow_nan=False), file=file)
     # csv quotes a lone carriage return only where it is part of the line terminator, which it need not be in the file.
     lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
-    delimiter, header = TABLES[suffix_of(name)], ["text", "label", *(f"p_{label}" for label in label_names)]
+    delimiter, header = (
+        TABLES[suffix_of(name)],
+        ["text", "label", *(f"p_{label}" for label in label_names), *["reason"] * reasons],
+    )
     quoting = csv.QUOTE_ALL if delimiter == "\t" else csv.QUOTE_MINIMAL
     csv.writer(lines, delimiter=delimiter, quoting=quoting).writerow(header)
     table = csv.writer(lines, delimiter=delimiter)
-    return lambda answer: table.writerow([answer["text"], answer["label"], *answer["probabilities"].values()])
+    why = (lambda answer: [answer.get("reason", "")]) if reasons else lambda answer: []
+    return lambda a: table.writerow([a["text"], a["label"], *a["probabilities"].values(), *why(a)])
 
 
 def show_sample(classifier: Classifier, config: InferConfig) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         print(f"writing to {run.path}")
         if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run.path, config, output_dir=str(run.path), precision=place.precision)
+        if place.ranks.is_main and config.on_bad_row == "skip":
+            write_rejected(run.path, parts)
         # 4. How good it is before, and how good one gets without a language model.
         before = [part.scores("test", model, config.per_device_eval_batch_size, place) for part in parts]
         known = [task.baselines(part) for part in parts]
@@ -92,6 +95,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         results |= describe_run(config, state, place, lora.count_parameters(model), task.rows)
         if others:
             results["also_test"] = others[0] | {"dataset": config.also_test, "seen": parts[1].rows.seen}
+        if config.on_bad_row == "skip":
+            results["rejected"] = Counter(reason for part in parts for _, reason in part.rejected)
         if place.ranks.is_main:
             save_product(run.path, model, config.train, tokenizer, record, model_card(results, task))
             write_atomically(run.path / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -187,6 +192,13 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
     if scaler.is_enabled() and scaler.get_scale() < 1.0:
         raise NonFiniteError("fp16 overflows at every scale: loss or gradients are not finite; use bf16 or fp32")
     return mean_loss, grad_norm, scaler.get_scale() >= scale
+
+
+def write_rejected(directory: Path, parts: list[Any]) -> None:
+    """rejected.jsonl: file, line and reason of each row that was left out."""
+    places = [(*where.rpartition(":")[::2], reason) for part in parts for where, reason in part.rejected]
+    lines = [json.dumps({"file": file, "line": int(line), "reason": reason}) for file, line, reason in places]
+    write_atomically(directory / "rejected.jsonl", "".join(f"{line}\n" for line in lines))
 
 
 def schedule_of(config: TrainConfig, total: int) -> Callable[[int], float]:

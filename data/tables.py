@@ -44,7 +44,7 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     lines = chain(head, lines)
     columns = head[0][1].split("\t")
     bare = [column.strip('"') for column in columns]
-    named = source.text_column or source.label_column or has_usual_names(columns, source)
+    named = source.text_column or source.label_column or source.header or has_usual_names(columns, source)
     if not named and not has_usual_names(bare, source) and not _names_one_of_two(bare, head, source):
         yield from _read_headless(lines, head, source)
         return
@@ -91,8 +91,6 @@ def _names_one_of_two(columns: list[str], head: list[tuple[str, str]], source: S
     if len(columns) != 2 or source.header is False:
         return False
     text, label = find(columns, TEXT_NAMES), find(columns, LABEL_NAMES)
-    if source.header:
-        return True
     if (text is None) == (label is None):
         return False
     known = text if label is None else label

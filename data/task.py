@@ -73,12 +73,17 @@ class Task:
             len(names) > 6
         )
         rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
+        notes = list(self.dataset.notes)
+        if rejected := self.dataset.rejected:
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(kind for _, kind in rejected).items())
+            read = len(rejected) + len(labels)
+            notes.append(f"{len(rejected):,} of {read:,} rows were left out ({kinds}): see rejected.jsonl")
         cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
         if not self.split.train:
             where = "stand word for word among those that train or choose"
-            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *[cut] * (self.cut > 0)])
+            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *notes, *[cut] * (self.cut > 0)])
         sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
-        lines = [f"{rows}; {sizes}"]
+        lines = [f"{rows}; {sizes}", *notes]
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
             lines.append(cut)

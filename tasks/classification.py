@@ -60,6 +60,11 @@ class Classification:
         return self.rows.dataset.label_names
 
     @property
+    def rejected(self) -> tuple[tuple[str, str], ...]:
+        """(`file:line`, reason) of the rows that were left out."""
+        return self.rows.dataset.rejected
+
+    @property
     def fingerprint(self) -> str:
         """Of the rows."""
         return self.rows.dataset.fingerprint()
@@ -69,7 +74,7 @@ class Classification:
 
     def whereabouts(self, rows: Sequence[int]) -> list[str]:
         """`file:line` of rows, found by reading the source again."""
-        found = data.open_rows(self.source)[0] if self.source else []
+        found = data.usable_rows(data.open_rows(self.source)[0], self.source, self.rule) if self.source else []
         places = {number: row.where for number, row in enumerate(found) if number in set(rows)}
         return [places[row] for row in rows if row in places]
 

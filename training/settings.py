@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 from training.errors import UsageError
 
 Config = TypeVar("Config")
+TABS = ("tab", "\\t")  # how a tab can be typed
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -104,6 +105,14 @@ def check_range(
         if value is not None and not (least <= value < limit and not (open and value == least)):
             most = f" and below {'2**63' if limit == 2**63 else limit}" * (value >= limit < math.inf)
             raise UsageError(f"--{name} {value}: must be {'above' if open else 'at least'} {least}{most}")
+
+
+def check_characters(config: Any, names: Sequence[str]) -> None:
+    """Raise UsageError for a named setting that is not one character; `tab` and `\\t` are. None passes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value not in TABS and (len(value) != 1 or value in "\r\n"):
+            raise UsageError(f"--{name} {value!r}: must be one character, or tab")
 
 
 def _spelled_out(cls: type, argv: Sequence[str]) -> list[str]:
