@@ -105,7 +105,13 @@ class Classification:
         """What is wrong with a result, and what to do, or nothing."""
         label = predicts_one_label(scores)
         if label is None:
-            return ""
+            most = max(map(sum, scores["confusion_matrix"])) / scores["rows"]
+            if scores["accuracy"] >= most:
+                return ""
+            return (
+                f"The accuracy, {percent(scores['accuracy'])}, is below that of always saying the commonest label, "
+                f"{percent(most)}.\nTry more epochs or a higher --learning_rate, and look at the rows."
+            )
         return (
             f"The model calls every test row '{self.label_names[label]}': it has learned the class mix and nothing "
             "else.\nTry a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."
