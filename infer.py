@@ -4,26 +4,24 @@
 """
 
 import contextlib
-import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
 
 import data
 import lora
+from tasks.answers import LINES, TABLES, answers, in_portions, input_source, suffix_of, tell, tell_counts, writer
 from tasks.classifier import Classifier, load_classifier
+from tasks.config import BAD_ROWS, ERRORS
 from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task
 from tasks.evaluation_report import one_line, sampled, told
 from training.device import DEVICES, PRECISIONS, choose_place
 from training.errors import UsageError, run_door
 from training.files import atomic_directory, open_atomically, write_atomically
 from training.report import after_name, terminal_width
-from training.settings import check_range, option, parse
+from training.settings import check_characters, check_range, option, parse
 
 __all__ = ["Classifier", "InferConfig", "load_classifier", "main"]
 EXAMPLES = """examples:
@@ -33,8 +31,6 @@ EXAMPLES = """examples:
   python infer.py --adapter runs/tiny --test                       the table that train.py ended with
   python infer.py --adapter runs/tiny --input new.csv --label_column label
   cat texts.txt | python infer.py --adapter runs/tiny/adapter"""
-LINES, TABLES = (".jsonl", ".ndjson", ".json"), {".csv": ",", ".tsv": "\t"}
-AT_ONCE = 4_000_000  # characters of texts that are in memory together, one text more or less
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,14 @@ class InferConfig:
     )
     input: str | None = option(None, "file of texts (.csv .tsv .jsonl, or .txt with one a line)", group="texts")
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
-    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="texts")
+    text_column: tuple[str, ...] = option((), "if not called text, sms, ...; several are joined", group="texts")
     label_column: str | None = option(None, "of --input: score the answers by it", group="scores")
     encoding: str = option("utf-8", "of the input file", group="texts")
+    encoding_errors: str = option("strict", "or replace what is no character", group="texts", choices=ERRORS)
+    header: bool | None = option(None, "false: a table has none, columns have numbers", group="texts")
+    delimiter: str | None = option(None, "between columns, e.g. ';' or tab", group="texts")
+    quotechar: str | None = option(None, "around fields of a table", group="texts")
+    on_bad_row: str = option("error", "skip: an empty text gets no label", group="texts", choices=BAD_ROWS)
     sample: int | None = option(None, "so many random test records, base beside tuned", group="texts")
     test: bool = option(False, "score the test records, as train.py did at its end", group="scores")
     json: str | None = option(None, "write the scores to this file, too", group="scores")
@@ -65,6 +66,7 @@ class InferConfig:
         check_range(self, ("batch_size", "sample"), 1)
         check_range(self, ("seed", "errors"), 0)
         check_range(self, ("threshold",), 0, below=1)
+        check_characters(self, ("delimiter", "quotechar"))
         if (self.texts != ()) + (self.input is not None) + (self.sample is not None) + self.test > 1:
             raise UsageError("texts, --input, --sample and --test are four ways to say what to classify; give one")
         if self.label_column is not None and self.input in (None, "-"):
@@ -115,62 +117,27 @@ def main(config: InferConfig) -> None:
             print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
     else:
         predict_stream(classifier, config)
-    if classifier.counts["cut"]:
-        cut, most = classifier.counts["cut"], classifier.max_length
-        print(f"{cut:,} texts are longer than {most} tokens and were cut to that", file=sys.stderr)
+    tell_counts(classifier.counts, classifier.max_length)
 
 
 def predict_stream(classifier: Classifier, config: InferConfig) -> None:
     """A row out for each row in, in order, with a bounded number of rows in memory."""
     piped = config.input == "-" or (not config.input and config.texts in ((), ("-",)))
     if piped:
-        lines = data.split_lines(sys.stdin.buffer, "standard input", config.encoding)
+        lines = data.split_lines(sys.stdin.buffer, "standard input", config.encoding, config.encoding_errors, tell=tell)
         rows = (data.Row(text, None, where) for where, text in lines)
     elif config.texts:
         rows = (data.Row(text, None, f"text {i}") for i, text in enumerate(config.texts, 1))
     else:
-        rows = data.read_rows(data.Source(config.input, config.text_column, None, config.encoding, labelled=False))
+        rows = data.read_rows(input_source(config, classifier.record), tell)
+    skip = config.on_bad_row == "skip"
     most = 1 if piped and sys.stdin.isatty() else 8 * config.batch_size
     with open_atomically(Path(config.output)) if config.output else contextlib.nullcontext(sys.stdout) as file:
-        write = writer(file, config.output or ".jsonl", classifier.label_names)
+        write = writer(file, config.output or ".jsonl", classifier.label_names, reasons=skip)
         for portion in in_portions(rows, most):
-            for row, p in zip(portion, classifier.row_probabilities(portion, config.batch_size)):
-                write(classifier.answer(row.text, p))
+            for answer in answers(classifier, portion, config.batch_size, skip=skip):
+                write(answer)
             file.flush()
-
-
-def in_portions(rows: Iterable[data.Row], most: int) -> Iterator[list[data.Row]]:
-    """Rows in lists of at most `most`, fewer where texts are very long."""
-    portion, size = [], 0
-    for row in rows:
-        portion.append(row)
-        size += len(row.text)
-        if len(portion) == most or size > AT_ONCE:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
-
-
-def suffix_of(name: str) -> str:
-    return Path(name).suffix.lower() or name
-
-
-def writer(file: IO[str], name: str, label_names: list[str]) -> Callable[[dict[str, Any]], None]:
-    """How an answer is written, by the suffix of the file's name: JSON lines, or a table that `data.read_rows` reads.
-
-    A table's header is the first line of the file. In a .tsv it stands in quotes: so quotes in it are a table's.
-    """
-    if suffix_of(name) in LINES:
-        plain = not (file.encoding or "utf-8").lower().startswith("utf")  # else "é" would be written as "?"
-        return lambda answer: print(json.dumps(answer, ensure_ascii=plain, allow_nan=False), file=file)
-    # csv quotes a lone carriage return only where it is part of the line terminator, which it need not be in the file.
-    lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
-    delimiter, header = TABLES[suffix_of(name)], ["text", "label", *(f"p_{label}" for label in label_names)]
-    quoting = csv.QUOTE_ALL if delimiter == "\t" else csv.QUOTE_MINIMAL
-    csv.writer(lines, delimiter=delimiter, quoting=quoting).writerow(header)
-    table = csv.writer(lines, delimiter=delimiter)
-    return lambda answer: table.writerow([answer["text"], answer["label"], *answer["probabilities"].values()])
 
 
 def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None:
@@ -178,8 +145,7 @@ def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None
     if config.test:
         task = known = recorded_task(classifier)
     else:
-        source = data.Source(config.input, config.text_column, config.label_column, config.encoding)
-        task, known = labelled_task(classifier, source)
+        task, known = labelled_task(classifier, input_source(config, classifier.record))
     found = evaluated(classifier, task, known, config.batch_size, config.errors)
     if config.json:
         write_atomically(Path(config.json), json.dumps(found, indent=2, allow_nan=False) + "\n")

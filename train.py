@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         print(f"writing to {run.path}")
         if place.ranks.is_main and not config.resume_from_checkpoint:
             write_config(run.path, config, output_dir=str(run.path), precision=place.precision)
+        if place.ranks.is_main and config.on_bad_row == "skip":
+            write_rejected(run.path, parts)
         # 4. How good it is before, and how good one gets without a language model.
         size = config.per_device_eval_batch_size
         before = [finite(part.scores("test", model, size, place), "test loss before training") for part in parts]
@@ -93,6 +96,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
         results |= describe_run(config, state, place, lora.count_parameters(model), task.rows)
         if others:
             results["also_test"] = others[0] | {"dataset": config.also_test, "seen": parts[1].rows.seen}
+        if config.on_bad_row == "skip":
+            results["rejected"] = Counter(reason for part in parts for _, reason in part.rejected)
         if place.ranks.is_main:
             save_product(run.path, model, config.train, tokenizer, record, model_card(results, task))
             write_atomically(run.path / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -188,6 +193,12 @@ def train_step(model, optimizer, scaler, batches: list[data.Batch], place: Place
     if scaler.is_enabled() and scaler.get_scale() < 1.0:
         raise NonFiniteError("fp16 overflows at every scale: loss or gradients are not finite; use bf16 or fp32")
     return mean_loss, grad_norm, scaler.get_scale() >= scale
+
+
+def write_rejected(directory: Path, parts: list[Any]) -> None:
+    """rejected.jsonl: file, line (of parquet and the hub: row) and reason of each row that was left out."""
+    found = [data.place_of(where) | {"reason": reason} for part in parts for where, reason in part.rejected]
+    write_atomically(directory / "rejected.jsonl", "".join(f"{json.dumps(row)}\n" for row in found))
 
 
 def schedule_of(config: TrainConfig, total: int) -> Callable[[int], float]:

@@ -4,11 +4,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.reading import FILE_SUFFIXES, LABEL_NAMES, TEXT_NAMES, DataError, Row, Source, make_row, read_rows
+from data.hub import read_hub
+from data.reading import FILE_SUFFIXES, DataError, Row, Source, Tell, read_rows, untold
 
 # What steers a terminal or ends a line, and halves of characters: names stand in tables, cards and headers.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -24,10 +25,20 @@ class TextRule:
 
     strip: bool = True
 
+    def fault(self, row: Row) -> str:
+        """Why a row cannot be used, or nothing: the kinds that --on_bad_row skip leaves out."""
+        if row.fault:
+            return row.fault
+        if not (row.text.strip() if self.strip else row.text):
+            return "empty text"
+        return "empty label" if row.label is not None and not row.label.strip() else ""
+
     def apply(self, row: Row) -> str:
         text = row.text.strip() if self.strip else row.text
         if not text:
-            raise DataError(f"{row.where}: empty text; remove the row or fill it in")
+            raise DataError(
+                f"{row.where}: empty text; remove the row or fill it in; --on_bad_row skip leaves such rows out"
+            )
         _check_characters(f"{text}{row.label}", row.where)
         return text
 
@@ -51,6 +62,8 @@ class TextDataset:
     texts: list[str]
     labels: list[int]
     label_names: list[str]
+    rejected: tuple[tuple[str, str], ...] = ()  # (`file:line`, reason) of rows that were left out
+    notes: tuple[str, ...] = ()  # what a user should know of how the file was read
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -84,28 +97,46 @@ def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None
     positive one, is spam. A hub dataset's own order is kept. With `label_names`, those of what was learned, the rows
     are only to be tested on: they get these numbers, and one label is enough.
     """
-    rows, names = open_rows(source)
+    notes: list[str] = []
+    rejected: list[tuple[str, str]] = []
+    rows, names = open_rows(source, notes.append)
     names = list(label_names) if label_names else names
     texts, labels, places = [], [], {}
-    for row in rows:
+    for row in usable_rows(rows, source, rule, rejected):
         texts.append(rule.apply(row))
         labels.append(row.label)
         places.setdefault(row.label, row.where)
     if not texts:
-        raise DataError(f"{source.name}: no rows")
-    names = names or _order_labels(places)
-    unknown = next((label for label in places if label not in names), None)
+        left_out = f" but {len(rejected):,} that were left out, the first {rejected[0][0]}" if rejected else ""
+        raise DataError(f"{source.name}: no rows{left_out}")
+    one_name = _one_name_each(Counter(labels), names or (), places)
+    notes += [f"{source.name}: labels {', '.join(forms)} are one label, {name}" for name, forms in one_name.said()]
+    names = names or _order_labels({one_name[label]: None for label in places})
+    unknown = next((label for label in places if one_name[label] not in names), None)
     if unknown is not None:
         raise DataError(f"{places[unknown]}: label {unknown} is not one of {', '.join(names)}; an unlabelled row?")
     if not label_names:
-        _check_labels(source.name, names, places, len(texts))
+        _check_labels(source.name, names, {one_name[label]: where for label, where in places.items()}, len(texts))
     number = {name: i for i, name in enumerate(names)}
-    return TextDataset(source.name, texts, [number[label] for label in labels], names)
+    numbers = {label: number[one_name[label]] for label in places}
+    return TextDataset(source.name, texts, [numbers[label] for label in labels], names, tuple(rejected), tuple(notes))
 
 
-def open_rows(source: Source) -> tuple[Iterator[Row], list[str] | None]:
-    """The rows of a file or of a hub dataset's `train` split, and the label names that the hub gives, if it does."""
-    return _from_hub(source) if is_hub_id(source.name) else (read_rows(source), None)
+def usable_rows(
+    rows: Iterable[Row], source: Source, rule: TextRule, rejected: list[tuple[str, str]] | None = None
+) -> Iterator[Row]:
+    """The rows without those that --on_bad_row skip leaves out, which go to `rejected`."""
+    for row in rows:
+        fault = rule.fault(row) if source.on_bad_row == "skip" else ""
+        if not fault:
+            yield row
+        elif rejected is not None:
+            rejected.append((row.where, fault))
+
+
+def open_rows(source: Source, tell: Tell = untold) -> tuple[Iterator[Row], list[str] | None]:
+    """The rows of a file or of a split of a hub dataset, and the label names that the hub gives, if it does."""
+    return read_hub(source) if is_hub_id(source.name) else (read_rows(source, tell), None)
 
 
 def is_hub_id(name: str) -> bool:
@@ -144,81 +175,34 @@ def _check_labels(name: str, names: list[str], places: dict[str, str], rows: int
         raise DataError(f"{name}: {len(places)} different labels in {rows} rows; is --label_column the text column?")
     if fault := fault_of_labels(names):
         raise DataError(f"{name}: {fault}; rename it")
-    forms = {_plain(label): label for label in names}
     for label, where in places.items():
         if not label.strip():
-            raise DataError(f"{where}: empty label")
-        twin = forms[_plain(label)]
-        if twin != label:
-            raise DataError(
-                f"{where}: label {label!r} and label {twin!r} differ only in case, spaces or '.0'; use one of them"
-            )
+            raise DataError(f"{where}: empty label; --on_bad_row skip leaves such rows out")
+
+
+class _Names(dict[str, str]):
+    """label as it is written -> its name"""
+
+    def said(self) -> list[tuple[str, list[str]]]:
+        """(name, the spellings) of each label that is written in several ways."""
+        forms: dict[str, list[str]] = {}
+        for label, name in self.items():
+            forms.setdefault(name, []).append(repr(label))
+        return [(repr(name), which) for name, which in forms.items() if len(which) > 1]
+
+
+def _one_name_each(counts: Counter[str], known: Sequence[str], places: dict[str, str]) -> _Names:
+    """Labels that differ only in case, in blanks around them or in `.0` have one name: the known one, else the one
+    that most rows have."""
+    name_of = {}
+    for label, _ in counts.most_common():
+        name_of.setdefault(_plain(label), re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip()))
+    alone = Counter(map(_plain, counts))
+    name_of |= {_plain(label): label for label in counts if alone[_plain(label)] == 1}  # its name is its own affair
+    name_of |= {_plain(label): label for label in known}
+    return _Names({label: label if label in known else name_of[_plain(label)] for label in places})
 
 
 def _plain(label: str) -> str:
     """What the spellings of one label have in common; a table writes 1 as 1.0 once a cell of the column is empty."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip().lower())
-
-
-def _from_hub(source: Source) -> tuple[Iterator[Row], list[str] | None]:
-    # Imported here: it takes seconds, and a run on a local file does not need it.
-    try:
-        import datasets
-    except ImportError:
-        raise DataError(
-            f"{source.name}: no such file; a data set of the Hugging Face hub needs `pip install datasets`"
-        ) from None
-
-    unreachable, before = _why_unreachable(), datasets.config.HF_HUB_OFFLINE
-    # Told that it is offline, the library looks into its cache at once; left alone it retries for 20 seconds first.
-    datasets.config.HF_HUB_OFFLINE = before or unreachable is not None
-    try:
-        table = datasets.load_dataset(source.name, split="train")
-    except Exception as error:  # noqa: BLE001 - offline, unknown id, no such split: the hub's errors share no base class
-        reason = unreachable or _first_line(error)
-        raise DataError(
-            f"{source.name}: no such file, and not to be had from the Hugging Face hub ({reason}); "
-            "without a network give the path of a .tsv, .csv or .jsonl file"
-        ) from error
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
-    text = _hub_column(source.name, table.column_names, source.text_column, TEXT_NAMES, "--text_column")
-    label = None
-    if source.labelled:
-        label = _hub_column(source.name, table.column_names, source.label_column, LABEL_NAMES, "--label_column")
-    if text == label:
-        raise DataError(f"{source.name}: '{text}' is both text and label; choose with --text_column, --label_column")
-    names = None if label is None else getattr(table.features[label], "names", None)
-
-    def rows() -> Iterator[Row]:
-        for i, record in enumerate(table):
-            value = None if label is None else record[label]
-            value = names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
-            yield make_row(record[text], value, f"{source.name} row {i}", text, label)
-
-    return rows(), list(names) if names else None
-
-
-def _why_unreachable() -> str | None:
-    """One request to the hub, through the proxies and certificates its library uses; None if anything answers."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except Exception as error:  # noqa: BLE001 - which HTTP library it is, and so its errors, changes with the version
-        return _first_line(error)
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _hub_column(name: str, columns: list[str], wanted: str | None, usual: tuple[str, ...], flag: str) -> str:
-    column = wanted if wanted is not None else next((c for c in usual if c in columns), None)
-    if column not in columns:
-        raise DataError(
-            f"{name}: no column '{wanted or usual[0]}'; there are {', '.join(columns)} (choose with {flag})"
-        )
-    return column

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from data.dataset import TextRule, is_hub_id, open_rows
-from data.reading import JSON_SUFFIXES, DataError, Row, Source, read_lines, read_objects
+from data.reading import JSON_SUFFIXES, DataError, Row, Source, read_lines, read_objects, suffix_of
 
 SEPARATOR = "<|endoftext|>"  # a line of its own between two documents of a .txt file
 _PAIR = ("prompt", "completion")
@@ -70,13 +70,13 @@ def load_documents(source: Source, rule: TextRule, only_label: str | None = None
 
 def _kind_of(source: Source) -> str:
     path = Path(source.name)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if is_hub_id(source.name) or not path.exists():
         return "rows"
     if path.is_dir() or suffix == ".txt":
         return "texts"
     if suffix in JSON_SUFFIXES and source.text_column is None:
-        _, first = next(read_objects(path, source.encoding), (None, {}))
+        _, first = next(read_objects(path, source), (None, {}))
         return "completions" if any(key in first for key in _PAIR) else "rows"
     return "rows"
 
@@ -92,7 +92,7 @@ def _text_files(path: Path) -> list[Path]:
 
 def _read_text(path: Path, source: Source, rule: TextRule) -> Iterator[Document]:
     """Blank lines inside a document are part of it; a document of nothing else is none."""
-    lines = read_lines(path, source.encoding)
+    lines = read_lines(path, source)
     for separates, group in groupby(lines, key=lambda line: line[1] == SEPARATOR):
         if not separates:
             places, texts = zip(*group)
@@ -102,7 +102,7 @@ def _read_text(path: Path, source: Source, rule: TextRule) -> Iterator[Document]
 
 
 def _read_pairs(path: Path, source: Source, rule: TextRule) -> Iterator[Document]:
-    for where, record in read_objects(path, source.encoding):
+    for where, record in read_objects(path, source):
         for key in _PAIR:
             if not isinstance(record.get(key), str):
                 what = "is not a text" if record.get(key) is not None else "is missing or null"

@@ -10,6 +10,8 @@ from data.batches import IGNORED, Batch, Encoder, by_length, collate, encode
 from data.dataset import TextDataset
 from data.splits import Split, count_seen
 
+FEW = 100  # test rows: of fewer each is more than a point of accuracy
+
 
 @dataclass(frozen=True)
 class Task:
@@ -66,6 +68,11 @@ class Task:
         seen = sum(text in used for text in dataset.texts)
         return Task(dataset, Split([], [], list(range(len(ids)))), ids, self.max_length, cut, seen, self.pad_token_id)
 
+    def disputed_rows(self) -> int:
+        """Rows whose text stands there word for word with another label, too."""
+        texts = Counter(text for text, _ in set(zip(self.dataset.texts, self.dataset.labels)))
+        return sum(texts[text] > 1 for text in self.dataset.texts)
+
     def describe(self) -> str:
         """What a user should know of the rows before training starts."""
         names, labels = self.dataset.label_names, self.dataset.labels
@@ -73,20 +80,27 @@ class Task:
             len(names) > 6
         )
         rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
+        notes = list(self.dataset.notes)
+        if rejected := self.dataset.rejected:
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(kind for _, kind in rejected).items())
+            read = len(rejected) + len(labels)
+            notes.append(f"{len(rejected):,} of {read:,} rows were left out ({kinds}): see rejected.jsonl")
         cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
         if not self.split.train:
             where = "stand word for word among those that train or choose"
-            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *[cut] * (self.cut > 0)])
+            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *notes, *[cut] * (self.cut > 0)])
         sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
-        lines = [f"{rows}; {sizes}"]
+        lines = [f"{rows}; {sizes}", *notes]
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
             lines.append(cut)
         if disputed := self.dataset.disputed_texts():
-            lines.append(f"{disputed:,} texts stand there with more than one label")
+            lines.append(f"{disputed:,} texts stand there with more than one label, in {self.disputed_rows():,} rows")
         if alone := [names[label] for label, number in Counter(labels).items() if number == 1]:
             some = ", ".join(alone[:6]) + ", ..." * (len(alone) > 6)
             lines.append(f"labels with a single row, which cannot both train and test: {some}")
+        if len(self.split.test) < FEW:
+            lines.append(f"only {len(self.split.test)} test rows: a score on so few says little; look at its interval")
         if not self.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)

@@ -61,6 +61,11 @@ class Classification:
         return self.rows.dataset.label_names
 
     @property
+    def rejected(self) -> tuple[tuple[str, str], ...]:
+        """(`file:line`, reason) of the rows that were left out."""
+        return self.rows.dataset.rejected
+
+    @property
     def fingerprint(self) -> str:
         """Of the rows."""
         return self.rows.dataset.fingerprint()
@@ -70,7 +75,7 @@ class Classification:
 
     def whereabouts(self, rows: Sequence[int]) -> list[str]:
         """`file:line` of rows, found by reading the source again."""
-        found = data.open_rows(self.source)[0] if self.source else []
+        found = data.usable_rows(data.open_rows(self.source)[0], self.source, self.rule) if self.source else []
         places = {number: row.where for number, row in enumerate(found) if number in set(rows)}
         return [places[row] for row in rows if row in places]
 
@@ -106,7 +111,13 @@ class Classification:
         """What is wrong with a result, and what to do, or nothing."""
         label = predicts_one_label(scores)
         if label is None:
-            return ""
+            most = max(map(sum, scores["confusion_matrix"])) / scores["rows"]
+            if scores["accuracy"] >= most:
+                return ""
+            return (
+                f"The accuracy, {percent(scores['accuracy'])}, is below that of always saying the commonest label, "
+                f"{percent(most)}.\nTry more epochs or a higher --learning_rate, and look at the rows."
+            )
         return (
             f"The model calls every test row '{self.label_names[label]}': it has learned the class mix and nothing "
             "else.\nTry a higher --learning_rate (LoRA wants about ten times that of full fine-tuning) or more epochs."

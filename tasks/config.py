@@ -11,9 +11,10 @@ from training.errors import UsageError
 from training.exact import check_exact
 from training.optimization import SCHEDULES
 from training.resume import MAY, UNUSED
-from training.settings import check_range, option
+from training.settings import check_characters, check_range, option
 
 STRATEGIES = ("no", "epoch", "steps")
+ERRORS, BAD_ROWS = ("strict", "replace"), ("error", "skip")
 TASKS = {"classification": Classification, "language": Language}
 BEST = {kind: [m.name for m in task.metrics if m.higher_is_better is not None] for kind, task in TASKS.items()}
 ANY = tuple(dict.fromkeys(sum(BEST.values(), [])))
@@ -28,10 +29,17 @@ class TrainConfig:
     task: str = option("classification", "language: learn to write like the texts", group="what", choices=KINDS)
     model: str = option("assets/gpt2-tiny", "model directory or hub id", group="what", resume=MAY)
     dataset: str = option("data/messages/messages.tsv", "file, hub id or directory of .txt", group="what", resume=MAY)
-    text_column: str | None = option(None, "if it is not called text, sms, message, ...", group="what", resume=MAY)
+    text_column: tuple[str, ...] = option((), "if not called text, ...; several are joined", group="what", resume=MAY)
     label_column: str | None = option(None, "if it is not called label, class, ...", group="what", resume=MAY)
     only_label: str | None = option(None, "language: only the texts that have this label", group="what")
     encoding: str = option("utf-8", "of a data file", group="what", resume=MAY)
+    encoding_errors: str = option("strict", "or replace what is no character", group="what", choices=ERRORS, resume=MAY)
+    header: bool | None = option(None, "false: a table has none, columns have numbers", group="what", resume=MAY)
+    delimiter: str | None = option(None, "between columns, e.g. ';' or tab", group="what", resume=MAY)
+    quotechar: str | None = option(None, "around fields of a table", group="what", resume=MAY)
+    on_bad_row: str = option("error", "skip: leave empty ones out", group="what", choices=BAD_ROWS, resume=MAY)
+    dataset_config: str | None = option(None, "of a hub dataset", group="what", resume=MAY)
+    dataset_split: str = option("train", "of a hub dataset", group="what", resume=MAY)
     strip: bool = option(True, "strip blanks around texts, in training and inference", group="what")
     split: str = option("stratified", "of the rows into parts; seed: the notebook's", group="what", choices=data.SPLITS)
     split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
@@ -87,12 +95,15 @@ class TrainConfig:
         check_range(self, ("lora_dropout", "val_size"), 0, below=1)
         if self.max_steps != -1:
             check_range(self, ("max_steps",), 1)  # -1 leaves it to the epochs
+        check_characters(self, ("delimiter", "quotechar"))
         self._check_texts()
         if self.metric_for_best_model not in BEST[self.task]:
             known = ", ".join(BEST[self.task])
             raise UsageError(f"--metric_for_best_model {self.metric_for_best_model}: --task {self.task} has {known}")
         if self.task == "language" and self.train == "head":
             raise UsageError("--train head: a writer has no head of its own; take lora or full")
+        if self.task == "language" and self.on_bad_row == "skip":
+            raise UsageError("--on_bad_row skip: for --task classification; a writer's empty texts must be removed")
         if self.task == "classification" and self.only_label is not None:
             raise UsageError("--only_label: a classifier needs all labels; it is for --task language")
         if self.task == "language" and self.max_length == 1:

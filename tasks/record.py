@@ -92,5 +92,12 @@ def _check_fields(name: str, values: dict[str, Any], kinds: dict[str, Any]) -> N
     for key, value in values.items():
         kind = kinds.get(key)
         exact = type(value) is not bool or kind is bool  # True is a whole number in Python
-        if kind is None or not isinstance(value, kind) or not exact:
+        if kind is None or not _fits(value, kind) or not exact:
             raise ValueError(f"{name} has {key!a}: {value!r}; it has {', '.join(kinds)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """isinstance that knows `str | list[str] | None`, too."""
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value) and list[str] in typing.get_args(kind)
+    return isinstance(value, tuple(each for each in typing.get_args(kind) or (kind,) if each != list[str]))

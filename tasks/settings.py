@@ -14,7 +14,7 @@ from training.distributed import was_restarted
 from training.errors import UsageError
 from training.resume import UNUSED, run_of
 from training.run import run_of_launch
-from training.settings import parse_flags, read_preset, read_toml
+from training.settings import TABS, parse_flags, read_preset, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,4 +102,23 @@ def files_of(config: TrainConfig) -> list[str]:
 
 def source_of(config: TrainConfig) -> data.Source:
     """Where the rows of --dataset come from."""
-    return data.Source(locate(config.dataset), config.text_column, config.label_column, config.encoding)
+    return data.Source(
+        locate(config.dataset), text_columns(config.text_column), config.label_column, **table_flags(config),
+        config=config.dataset_config, split=config.dataset_split,
+    )  # fmt: skip
+
+
+def text_columns(names: tuple[str, ...] | str | None) -> str | list[str] | None:
+    """What --text_column says, as data.Source has it."""
+    if names is None or isinstance(names, str):
+        return names
+    return list(names) if len(names) > 1 else next(iter(names), None)
+
+
+def table_flags(config: Any) -> dict[str, Any]:
+    """How a file is read, by the flags that train.py and infer.py have alike: fields of data.Source."""
+    characters = {name: getattr(config, name) for name in ("delimiter", "quotechar")}
+    characters = {name: "\t" if value in TABS else value for name, value in characters.items()}
+    return characters | {
+        name: getattr(config, name) for name in ("encoding", "encoding_errors", "header", "on_bad_row")
+    }

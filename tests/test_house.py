@@ -80,7 +80,7 @@ def test_the_lanes_of_speed_import_nothing_of_the_proof_of_equality():
 def test_only_what_loads_from_the_hub_needs_the_datasets_library():
     """It is not everywhere where a GPU is. (Tests that compare with it skip where it is not.)"""
     needing = [p for p in SOURCES if "datasets" in imported(p) and "tests" not in p.parts]
-    assert needing == [ROOT / "data" / "dataset.py"]
+    assert needing == [ROOT / "data" / "hub.py"]
 
 
 RUNS_CODE = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "torch.hub.load", "torch.jit.load"}

@@ -24,6 +24,8 @@ from typing import Any, NoReturn, TypeVar
 from training.errors import UsageError
 
 Config = TypeVar("Config")
+TABS = ("tab", "\\t")  # how a tab can be typed
+NEAR = 0.7  # how alike a wrong name and the one that was meant are; below it a hint misleads
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -110,6 +112,14 @@ def check_range(
             raise UsageError(f"--{name} {value}: must be {'above' if open else 'at least'} {least}{most}")
 
 
+def check_characters(config: Any, names: Sequence[str]) -> None:
+    """Raise UsageError for a named setting that is not one character; `tab` and `\\t` are. None passes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value not in TABS and (len(value) != 1 or value in "\r\n"):
+            raise UsageError(f"--{name} {value!r}: must be one character, or tab")
+
+
 def _spelled_out(cls: type, argv: Sequence[str]) -> list[str]:
     """`--greedy "See you"` names a switch and a text: where texts may stand, only a value is taken for a switch's."""
     fields, hints = dataclasses.fields(cls), typing.get_type_hints(cls)
@@ -163,13 +173,19 @@ def _unknown_flag(parser: argparse.ArgumentParser, word: str, prog: str) -> str:
     flag = word.split("=")[0]
     if not flag.startswith("-"):
         return f"unexpected argument {flag!r} (see {prog} --help)"
-    close = difflib.get_close_matches(flag.replace("-", "_"), [f.replace("-", "_") for f in flags], n=1, cutoff=0.5)
-    hint = f"; did you mean --{close[0].lstrip('_')}?" if close else ""
+    plain = {f.lstrip("-").replace("-", "_"): f for f in reversed(flags)}
+    word = flag.lstrip("-").replace("-", "_")
+    close = difflib.get_close_matches(word, plain, n=1, cutoff=NEAR)
+    if close:
+        hint = f"; did you mean --{close[0]}?"
+    else:
+        subject = [f"--{name}" for name in plain if set(name.split("_")) & set(word.split("_"))][:3]
+        hint = f"; there are {', '.join(subject)}" if subject else ""
     return f"unknown flag {flag}{hint} (see {prog} --help)"
 
 
 def _nearest(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=NEAR)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

@@ -153,6 +153,7 @@ def test_the_user_is_told_of_sizes_cut_texts_seen_rows_and_a_missing_validation_
     assert "letters: 5 rows (3 ham, 2 spam); 3 train, 0 validation, 2 test" in said
     assert "0 of the test rows stand word for word in the training part" in said
     assert "1 texts are longer than 4 tokens" in said
+    assert "only 2 test rows: a score on so few says little" in said
     assert "the best checkpoint is chosen on test" in said
 
 

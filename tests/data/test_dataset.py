@@ -99,11 +99,61 @@ def test_an_empty_label_names_its_row(load):
         load("m.tsv", "ham\ta\n\tb\nspam\tc\n")
 
 
-@pytest.mark.parametrize("twin", ["Spam", "spam ", "SPAM", "1.0"])
-def test_labels_that_differ_only_in_case_spaces_or_the_form_of_a_number_are_told(load, twin):
-    label = "1" if twin == "1.0" else "spam"
-    with pytest.raises(DataError, match=r"m\.csv:[23]: label .* differ only in case, spaces or '\.0'; use one"):
-        load("m.csv", f"label,text\n{label},a\n{twin},b\nham,c\n")
+@pytest.mark.parametrize("twin", ["Spam", "spam ", "SPAM", "1.0", "True"])
+def test_spellings_of_one_label_are_one_label_under_its_commonest_name_and_that_is_said(load, twin):
+    label = {"1.0": "1", "True": "true"}.get(twin, "spam")
+    dataset = load("m.csv", f"label,text\n{twin},a\n{label},b\n{label},c\nham,d\n")
+    assert sorted(dataset.label_names) == sorted(["ham", label])
+    assert [dataset.label_names[number] for number in dataset.labels] == [label, label, label, "ham"]
+    assert dataset.notes == (f"{dataset.name}: labels {twin!r}, {label!r} are one label, {label!r}",)
+
+
+@pytest.mark.parametrize("names", [("0.0", "1.0"), ("Ham ", "SPAM"), ("True", "False")])
+def test_a_label_that_is_written_in_one_way_keeps_its_name(load, names):
+    dataset = load("m.csv", f"label,text\n{names[0]},a\n{names[1]},b\n")
+    assert set(dataset.label_names) == set(names) and dataset.notes == ()
+
+
+def test_bad_rows_are_left_out_with_their_places_and_reasons_if_that_is_wanted(load):
+    rows = ["ham,a", "ham,", " ,b", "spam,c", "spam,  "]
+    dataset = load("m.csv", "label,text\n" + "\n".join(rows) + "\n", on_bad_row="skip")
+    assert dataset.texts == ["a", "c"] and [r for _, r in dataset.rejected] == [
+        "empty text",
+        "empty label",
+        "empty text",
+    ]
+    assert [where.rsplit(":")[-1] for where, _ in dataset.rejected] == ["3", "4", "6"]
+    lines = [
+        '{"text": "a", "label": "x"}',
+        '{"text": null, "label": "x"}',
+        '{"text": "b"}',
+        '{"text": "c", "label": 2}',
+    ]
+    dataset = load("m.jsonl", "\n".join(lines), on_bad_row="skip")
+    assert dataset.texts == ["a", "c"] and [r for _, r in dataset.rejected] == ["null text", "null label"]
+    with pytest.raises(DataError, match=r"m\.jsonl:2: 'text' is missing or null, .*--on_bad_row skip"):
+        load("m.jsonl", "\n".join(lines))
+    with pytest.raises(DataError, match=r"no rows but 1 that were left out, the first .*m\.csv:2"):
+        load("m.csv", "label,text\nham,\n", on_bad_row="skip")
+
+
+def test_a_parquet_file_is_read_row_for_row(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    path = tmp_path / "m.parquet"
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1.0, 0.0], "n": [1, 2]}).to_parquet(path)
+    dataset = load_texts(Source(str(path)), TextRule())
+    assert (dataset.texts, dataset.labels, dataset.label_names) == (["a", "b"], [1, 0], ["0", "1"])
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match=r"m\.parquet: no parquet file that can be read"):
+        load_texts(Source(str(path)), TextRule())
+
+
+def test_a_parquet_file_without_the_library_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "m.parquet"
+    path.write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"m\.parquet: a parquet file needs `pip install datasets`"):
+        load_texts(Source(str(path)), TextRule())
 
 
 def test_the_text_column_given_as_label_column_is_told(load):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data import DataError
+from data import DataError, Source, read_rows
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,40 @@ def test_bad_utf8_names_line_and_byte_and_latin1_reads_it(read):
     assert read("m.tsv", content, encoding="latin-1")[1] == ("spam", "caf\xe9 \xa3100")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_utf16_file_is_told_as_such(read, encoding, mark):
-    content = mark + "ham\ta\nspam\tb\n"
-    with pytest.raises(DataError, match=r"m\.tsv:1: the file is UTF-16"):
-        read("m.tsv", content.encode(encoding))
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le"])
+@pytest.mark.parametrize("name, gap", [("m.tsv", "\t"), ("m.csv", ",")])
+def test_utf16_and_utf32_are_read_by_their_mark_or_by_their_name(read, encoding, name, gap):
+    content = f"label{gap}text\r\nham{gap}caf\xe9\U0001f600\u2028a\nspam{gap}b\n"
+    rows = [("ham", "caf\xe9\U0001f600\u2028a"), ("spam", "b")]
+    if name == "m.csv":
+        content, rows = content.replace("\u2028", "\u010a"), [("ham", "caf\xe9\U0001f600\u010aa"), ("spam", "b")]
+    assert read(name, ("\ufeff" + content).encode(encoding)) == rows
+    assert read(name, ("\ufeff" + content).encode(encoding), encoding=encoding) == rows
+    assert read(name, content.encode(encoding), encoding=encoding) == rows
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le"])
+def test_utf16_without_a_mark_is_told_as_such(read, encoding):
+    with pytest.raises(DataError, match=rf"m\.tsv:1: the file is UTF-16 without .*--encoding {encoding}"):
+        read("m.tsv", "ham\ta\nspam\tb\n".encode(encoding))
+
+
+def test_a_utf16_file_that_is_cut_names_its_line(read):
+    content = "\ufeffham\ta\nspam\tb\n".encode("utf-16-le")[:-1]
+    with pytest.raises(DataError, match=r"m\.tsv:\d: not utf-16 .*--encoding_errors replace"):
+        read("m.tsv", content)
+
+
+def test_a_few_cut_characters_are_counted_and_replaced_if_that_is_wanted(tmp_path, read):
+    content = b"ham\tfine \xef\xbf\xbd\nspam\tcut \xf0\x9f\nham\tok\nspam\tcaf\xe9\n"
+    with pytest.raises(DataError, match=r"m\.tsv:2: byte 10 is not utf-8; .*--encoding_errors replace: 2 such places"):
+        read("m.tsv", content)
+    said = []
+    rows = read_rows(Source(str(tmp_path / "m.tsv"), encoding_errors="replace"), said.append)
+    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd", "ok", "caf\ufffd"]
+    assert said == [
+        f"{tmp_path / 'm.tsv'}: 2 characters that are not utf-8 were replaced, the first at {tmp_path / 'm.tsv'}:2"
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "", "rot13"])
@@ -44,7 +72,7 @@ def test_an_unknown_encoding_is_told(read, encoding):
         read("m.tsv", "ham\ta\n", encoding=encoding)
 
 
-@pytest.mark.parametrize("encoding", ["undefined", "utf-16", "utf-16-le", "utf-32", "cp037", "punycode"])
+@pytest.mark.parametrize("encoding", ["undefined", "cp037", "punycode"])
 def test_an_encoding_in_which_a_newline_is_not_one_byte_is_refused(read, encoding):
     with pytest.raises(DataError, match=f"--encoding {encoding}: files in it cannot be read line by line"):
         read("m.tsv", "ham\ta\n", encoding=encoding)

@@ -21,7 +21,7 @@ def test_every_row_knows_its_file_and_line(tmp_path):
 
 
 def test_a_tsv_line_is_split_at_its_first_tab(read):
-    assert read("m.tsv", "ham\tone\ttwo\tthree\n") == [("ham", "one\ttwo\tthree")]
+    assert read("m.tsv", "ham\tone\ttwo\tthree\nspam\tfour\n") == [("ham", "one\ttwo\tthree"), ("spam", "four")]
 
 
 @pytest.mark.promise("P4")
@@ -60,8 +60,8 @@ def test_a_tsv_header_is_used_when_the_text_column_is_named(read):
 
 def test_a_tsv_header_is_used_when_only_the_label_column_is_named(read):
     assert read("m.tsv", "topic\ttext\nsport\twon\n", label_column="topic") == [("sport", "won")]
-    with pytest.raises(DataError, match=r"There are topic, body; choose with --text_column"):
-        read("m.tsv", "topic\tbody\nsport\twon\n", label_column="topic")
+    with pytest.raises(DataError, match=r"There are topic, body, id; choose with --text_column"):
+        read("m.tsv", "topic\tbody\tid\nsport\twon\t1\n", label_column="topic")
 
 
 def test_a_tsv_header_with_names_of_its_own_does_not_become_a_label(read):
@@ -194,12 +194,6 @@ def test_a_blank_line_in_the_middle_of_a_csv_is_told_as_such(read):
         read("m.csv", "label,text\nham,a\n\nspam,b\n")
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
-def test_a_csv_with_another_separator_is_told(read, separator):
-    with pytest.raises(DataError, match=r"m\.csv:1: columns separated by '.*'; a \.csv has commas, a \.tsv tabs"):
-        read("m.csv", f"label{separator}text\nham{separator}a\n")
-
-
 @pytest.mark.parametrize("line", ['{"text": "b", "label": "y", "label": "z"}', '{"more": {"label": 1, "label": 2}}'])
 def test_a_key_that_stands_twice_in_a_jsonl_object_is_named(read, line):
     with pytest.raises(DataError, match=r"m\.jsonl:2: the key 'label' stands twice"):
@@ -243,7 +237,7 @@ def test_a_jsonl_line_that_is_not_json_is_named(read, line):
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("line, kind", [("[]", "list"), ("3", "int"), ('"a"', "str"), ("null", "NoneType")])
+@pytest.mark.parametrize("line, kind", [("3", "int"), ('"a"', "str"), ("null", "NoneType")])
 def test_a_jsonl_line_that_is_no_object_is_named(read, line, kind):
     with pytest.raises(DataError, match=rf"m\.json:1: .*one object per line, not a {kind}"):
         read("m.json", line + "\n")

@@ -2,8 +2,8 @@
 
 import pytest
 
-import infer
 from data import DataError, Source, fault_of_labels, read_rows
+from tasks import answers
 from tests.strangers.fuzzing import examples, hypothesis
 
 given, st = hypothesis.given, hypothesis.strategies
@@ -108,7 +108,7 @@ def test_predictions_are_read_back_to_the_texts_and_labels_that_were_written(tmp
         labels = [data.draw(st.sampled_from(names)) for _ in texts]
         path = tmp_path / f"out{suffix}"
         with open(path, "w", encoding="utf-8", newline="") as file:
-            write = infer.writer(file, path.name, names)
+            write = answers.writer(file, path.name, names)
             for text, label in zip(texts, labels):
                 write({"text": text, "label": label, "probabilities": dict.fromkeys(names, 1e-06)})
         assert [(row.text, row.label) for row in read_rows(Source(str(path)))] == list(zip(texts, labels))
@@ -123,7 +123,7 @@ def test_a_text_that_mimics_rows_is_read_as_one_text(tmp_path, suffix):
     texts = [f'a{gap}ham{gap}0.9{gap}0.1\nb"', f'"{gap}ham{gap}0.9{gap}0.1\n{gap}', "\r\n", "\r", "\n" * 9, "plain"]
     path = tmp_path / f"out{suffix}"
     with open(path, "w", encoding="utf-8", newline="") as file:
-        write = infer.writer(file, path.name, ["ham", "spam"])
+        write = answers.writer(file, path.name, ["ham", "spam"])
         for text in texts:
             write({"text": text, "label": "ham", "probabilities": {"ham": 0.9, "spam": 0.1}})
     assert [row.text for row in read_rows(Source(str(path)))] == texts
@@ -134,4 +134,6 @@ def test_no_file_of_answers_holds_a_number_that_is_none(tmp_path):
         open(tmp_path / "out.jsonl", "w", encoding="utf-8") as file,
         pytest.raises(ValueError, match="not JSON compliant"),
     ):
-        infer.writer(file, "out.jsonl", ["ham"])({"text": "a", "label": "ham", "probabilities": {"ham": float("nan")}})
+        answers.writer(file, "out.jsonl", ["ham"])(
+            {"text": "a", "label": "ham", "probabilities": {"ham": float("nan")}}
+        )

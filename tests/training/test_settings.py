@@ -89,6 +89,11 @@ def test_a_wrong_flag_is_answered_with_the_nearest_right_one(wrong, right):
         of(wrong, "4")
 
 
+def test_a_wrong_flag_that_is_no_near_miss_is_answered_with_flags_of_its_subject():
+    with pytest.raises(UsageError, match=r"^unknown flag --rate_of_warming; there are --learning_rate \(see"):
+        of("--rate_of_warming")
+
+
 def test_a_flag_like_no_other_points_to_the_help():
     with pytest.raises(UsageError, match=r"^unknown flag --xyzzy \(see door.py --help\)"):
         of("--xyzzy")
