@@ -41,6 +41,8 @@ class Source:
     on_bad_row: str = "error"  # or "skip": null values come as rows with a fault
     config: str | None = None  # of a hub dataset
     split: str = "train"
+    validation_dataset: str | None = None  # whose rows choose and report instead of a share of these; of the hub,
+    test_dataset: str | None = None  # its splits of that name
 
 
 def make_row(text: Any, label: Any, where: str, text_column: str, label_column: str | None, skip: bool = False) -> Row:
