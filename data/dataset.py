@@ -76,6 +76,13 @@ class TextDataset:
     def label2id(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.label_names)}
 
+    def left_out(self) -> str:
+        """A line on the rows that were left out, or nothing."""
+        if not self.rejected:
+            return ""
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in Counter(kind for _, kind in self.rejected).items())
+        return f"{len(self.rejected):,} of {len(self.rejected) + len(self.texts):,} rows were left out ({kinds})"
+
     def disputed_texts(self) -> int:
         """Texts that stand there with more than one label."""
         labels = Counter(text for text, _ in set(zip(self.texts, self.labels)))

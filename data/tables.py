@@ -37,11 +37,10 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     if source.delimiter is not None or source.quotechar is not None:
         yield from _read_quoted(path, source, source.delimiter or "\t", tell)
         return
-    lines = read_lines(path, source, tell=tell)
-    head = list(islice(lines, LOOKED_AT))
+    head = list(islice(read_lines(path, source), LOOKED_AT))
     if not head:
         return
-    lines = chain(head, lines)
+    lines = read_lines(path, source, tell=tell)
     columns = head[0][1].split("\t")
     bare = [column.strip('"') for column in columns]
     named = source.text_column or source.label_column or source.header or has_usual_names(columns, source)

@@ -82,10 +82,8 @@ class Task:
         )
         rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
         notes = list(self.dataset.notes)
-        if rejected := self.dataset.rejected:
-            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(kind for _, kind in rejected).items())
-            read = len(rejected) + len(self.dataset.labels)
-            notes.append(f"{len(rejected):,} of {read:,} rows were left out ({kinds}): see rejected.jsonl")
+        if left_out := self.dataset.left_out():
+            notes.append(f"{left_out}: see rejected.jsonl")
         cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
         if not self.split.train:
             where = "stand word for word among those that train or choose"

@@ -79,6 +79,8 @@ def recorded_task(classifier: Classifier) -> Classification:
 def labelled_task(classifier: Classifier, source: data.Source) -> tuple[Classification, Classification | None]:
     """A task whose test rows are those of a labelled file; and the one of the training, where its rows are found."""
     dataset = data.load_texts(source, classifier.rule, classifier.label_names)
+    for line in (*dataset.notes, *[f"{dataset.left_out()}, the first {w}" for w, _ in dataset.rejected[:1]]):
+        print(line, file=sys.stderr)
     try:
         known = recorded_task(classifier)
     except ValueError as error:

@@ -76,6 +76,18 @@ def test_infer_reads_the_same_columns_and_keeps_the_place_of_a_row_without_a_tex
     assert [row.get("reason") or "" for row in rows] == ["", "empty text", ""]
 
 
+def test_rows_that_are_not_scored_are_counted_by_kind_and_so_is_how_the_file_was_read(run, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("body;title;kind\nx;A;ham\n ; ;ham\ny;B;\nz;C;SPAM\n;;ham\n")
+    flags = ["--adapter", run[0], "--input", tmp_path / "in.csv", "--label_column", "kind", "--on_bad_row", "skip"]
+    arguments = [str(flag) for flag in [*flags, "--device", "cpu", "--json", tmp_path / "scores.json"]]
+    assert run_door(lambda: infer.main(infer.parse(infer.InferConfig, arguments, prog="", description=""))) == 0
+    told = capsys.readouterr().err
+    assert f"3 of 5 rows were left out (2 empty text, 1 empty label), the first {tmp_path}/in.csv:3\n" in told
+    assert (
+        "';' between the columns" in told and json.loads((tmp_path / "scores.json").read_text())["after"]["rows"] == 2
+    )
+
+
 @pytest.mark.parametrize("flag", ["--delimiter", "--quotechar"])
 def test_what_is_no_one_character_is_a_mistake_of_usage(flag, capsys):
     for door in (train.read_settings, lambda argv: infer.parse(infer.InferConfig, argv, prog="", description="")):
