@@ -1,5 +1,6 @@
 """Which columns of a table are its text and its label: by name, by number, by their usual names, or by what is left."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from data.rows import DataError, Source
@@ -92,6 +93,8 @@ def _asked(columns: list[str], source: Source, where: str, rows: Sequence[Sequen
         told += " and --label_column"
     if len(columns) == 2 and rows and len(rows[0]) == 2:
         told += f" (the first row: {columns[0]} {rows[0][0][:40]!r}, {columns[1]} {rows[0][1][:40]!r})"
+    if len(columns) == 1 and source.delimiter is None and not re.fullmatch(r"[\w ]*", columns[0]):
+        told += "; if something else stands between the columns, give it with --delimiter"
     if source.header is None and looks_like_data(columns):
         told += "; if this line is data, give --header false and columns by number, from 1"
     return DataError(told)

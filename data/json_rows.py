@@ -21,6 +21,9 @@ def read_objects(path: Path, source: Source, tell: Tell = untold) -> Iterator[tu
         if number == 0 and line.lstrip().startswith("["):
             yield from _read_array(path, source, tell)
             return
+        if number and source.on_bad_row == "skip" and not line.strip():
+            yield where, {}  # reported as a null text
+            continue
         parse = partial(json.loads, line, object_pairs_hook=partial(_without_repeated_keys, where=where))
         record = _parsed(parse, where, "a JSONL file has one object per line")
         if not isinstance(record, dict):

@@ -9,7 +9,7 @@ import csv
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from data.quotes import quotes_are_a_tables
 from data.rows import DataError, Row, Source, Tell
 
 LINES_LOOKED_AT = 100  # of a .tsv without a header: is it label<TAB>text?
+BLANK = "blank line"  # why a row is left out
 Records = Iterator[tuple[str, list[str]]]  # (`file:line`, values)
 
 
@@ -61,17 +62,20 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     texts_at, label_at = choose_columns(columns, source, head[0][0], rows)
     splits = len(columns) - 1 if texts_at == [len(columns) - 1] else -1
     records = ((where, line.split("\t", splits)) for where, line in lines)
-    yield from _rows(records, columns, texts_at, label_at, lambda: "")
+    yield from _rows(records, columns, texts_at, label_at, "", source.on_bad_row == "skip")
 
 
 def _rows(
-    records: Records, columns: list[str], texts_at: list[int], label_at: int | None, hint: Callable[[], str]
+    records: Records, columns: list[str], texts_at: list[int], label_at: int | None, hint: str, skip: bool
 ) -> Iterator[Row]:
     width, text_at = len(columns), texts_at[0]
     several = len(texts_at) > 1
     for where, values in records:
         if len(values) != width:
-            raise DataError(f"{where}: {len(values)} columns, {_expected(columns)}{hint()}")
+            if skip and not "".join(values).strip():
+                yield Row("", None, where, BLANK)
+                continue
+            raise DataError(f"{where}: {len(values)} columns, {_expected(columns)}{hint}")
         text = "\n".join([values[at] for at in texts_at]) if several else values[text_at]
         yield Row(text, None if label_at is None else values[label_at], where)
 
@@ -106,6 +110,9 @@ def _read_headless(lines: Iterable[tuple[str, str]], head: list[tuple[str, str]]
     counts: Counter[str] = Counter()
     for where, line in lines:
         label, tab, text = line.partition("\t")
+        if source.on_bad_row == "skip" and not line.strip():
+            yield Row("", None, where, BLANK)
+            continue
         if not tab:
             plain = "; plain text is read from a .txt file" * (not source.labelled)
             raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line{plain}")
@@ -164,7 +171,8 @@ def _read_quoted(path: Path, source: Source, delimiter: str, tell: Tell) -> Iter
     if len(columns) == 2 and not has_usual_names(columns, source):
         head = list(islice(records, LOOKED_AT))
     texts_at, label_at = choose_columns(columns, source, f"{path}:1", [values for _, values in head])
-    yield from _rows(chain(head, records), columns, texts_at, label_at, lambda: "; is a quote missing?")
+    records, skip = chain(head, records), source.on_bad_row == "skip"
+    yield from _rows(records, columns, texts_at, label_at, "; is a quote missing?", skip)
 
 
 def _records(path: Path, source: Source, delimiter: str, tell: Tell) -> Records:
@@ -173,8 +181,8 @@ def _records(path: Path, source: Source, delimiter: str, tell: Tell) -> Records:
     start = 1
     try:
         for values in reader:
-            if not values and start > 1:
-                raise DataError(f"{path}:{start}: blank line; remove it")
+            if not values and start > 1 and source.on_bad_row != "skip":
+                raise DataError(f"{path}:{start}: blank line; remove it; --on_bad_row skip leaves such rows out")
             yield f"{path}:{start}", values
             start = reader.line_num + 1
     except csv.Error as error:

@@ -93,7 +93,7 @@ class TaskRecord:
 def _check_fields(name: str, values: dict[str, Any], kinds: dict[str, Any]) -> None:
     for key, value in values.items():
         kind = kinds.get(key)
-        exact = type(value) is not bool or kind is bool  # True is a whole number in Python
+        exact = type(value) is not bool or bool in (kind, *typing.get_args(kind))  # True is a whole number in Python
         if kind is None or not _fits(value, kind) or not exact:
             raise ValueError(f"{name} has {key!a}: {value!r}; it has {', '.join(kinds)}")
 

@@ -131,6 +131,12 @@ REFUSED = {
         {},
         r"There are v1, v2; choose with --text_column and --label_column \(the first row: v1 'ham', v2 'see you'\)",
     ),
+    "a delimiter that is none of the usual ones": (
+        "m.csv",
+        "label^text\nham^a\n",
+        {},
+        r"There are label\^text; .* if something else stands between the columns, give it with --delimiter",
+    ),
     "what is left is no label": (
         "m.csv",
         "id,text\n" + "".join(f"{i},text {i}\n" for i in range(30)),

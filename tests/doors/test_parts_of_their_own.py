@@ -60,10 +60,12 @@ def test_the_files_are_the_parts_and_all_other_rows_train(flags, capsys):
 
 
 @pytest.mark.parametrize("given", [BOTH, BOTH[:1], BOTH[1:], [*BOTH[:1], "--max_train_rows=20"]])
-def test_what_was_saved_is_scored_on_the_same_rows_with_the_same_scores(flags, given):
+def test_what_was_saved_is_scored_on_the_same_rows_with_the_same_scores(flags, given, capsys):
     results, found = start(*flags, *given), scored_again()
     for part in ("before", "after", "baselines"):
         assert found[part] == results[part]
+    file = "test.tsv" if BOTH[0] in given else flags[1].removeprefix("--dataset=")
+    assert f" test rows of {file}, precision" in capsys.readouterr().out
 
 
 def test_one_of_them_alone_leaves_the_other_part_to_its_share(flags):
