@@ -126,7 +126,7 @@ def _read_headless(lines: Iterable[tuple[str, str]], head: list[tuple[str, str]]
     if counts.pop(label) == 1 and len(counts) > 1 and min(counts.values()) > 1:
         raise DataError(
             f"{where}: no other row has the label '{label}'; if this is the header, name its columns with "
-            "--text_column and --label_column, else remove the row"
+            "--text_column and --label_column, else give --header false"
         )
 
 
