@@ -80,12 +80,12 @@ def test_what_was_replaced_is_said_once_for_files_that_are_looked_at_twice(tmp_p
 
 
 def test_a_few_cut_characters_are_counted_and_replaced_if_that_is_wanted(tmp_path, read):
-    content = b"ham\tfine \xef\xbf\xbd\nspam\tcut \xf0\x9f\nham\tok\nspam\tcaf\xe9\n"
-    with pytest.raises(DataError, match=r"m\.tsv:2: byte 10 is not utf-8; .*--encoding_errors replace: 2 such places"):
+    content = b"ham\tfine \xef\xbf\xbd\nspam\tcut \xef\xbf\xbd\xf0\x9f\nham\tok\nspam\tcaf\xe9\n"
+    with pytest.raises(DataError, match=r"m\.tsv:2: byte 13 is not utf-8; .*--encoding_errors replace: 2 such places"):
         read("m.tsv", content)
     said = []
     rows = read_rows(Source(str(tmp_path / "m.tsv"), encoding_errors="replace"), said.append)
-    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd", "ok", "caf\ufffd"]
+    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd\ufffd", "ok", "caf\ufffd"]
     assert said == [
         f"{tmp_path / 'm.tsv'}: 2 characters that are not utf-8 were replaced, the first at {tmp_path / 'm.tsv'}:2"
     ]

@@ -44,6 +44,12 @@ READ = {
         {},
         [("class", "x"), ("ham", "a"), ("class", "y")],
     ),
+    "a first row that reads like half a header and is none": (
+        "m.tsv",
+        "q0\ttext\n" + "".join(f"q{i}\tt{i}\n" for i in range(1, 30)),
+        {},
+        [("q0", "text"), *[(f"q{i}", f"t{i}") for i in range(1, 30)]],
+    ),
     "several text columns": (
         "m.csv",
         "class,title,body\nham,A,b\n",
