@@ -25,10 +25,10 @@ def choose_columns(
         label = _named(columns, source.label_column, source, "--label_column", where)
     texts = texts or [find(columns, TEXT_NAMES, source)]
     label = find(columns, LABEL_NAMES, source) if label is None else label
-    if texts == [None] and label is not None and _other_fits(columns, label, rows, labels=False):
+    if texts == [None] and label is not None and _other_fits(columns, label, rows, source, labels=False):
         texts = [1 - label]
     if label is None and source.labelled and texts != [None] and len(texts) == 1:
-        label = 1 - texts[0] if _other_fits(columns, texts[0], rows, labels=True) else None
+        label = 1 - texts[0] if _other_fits(columns, texts[0], rows, source, labels=True) else None
     if texts == [None]:
         raise _asked(columns, source, where, rows, "--text_column")
     if not source.labelled:
@@ -73,10 +73,14 @@ def _named(columns: list[str], name: str, source: Source, flag: str, where: str)
     raise DataError(f"{where}: no column '{name}'; there are {there} (choose with {flag}){hint}")
 
 
-def _other_fits(columns: list[str], known: int, rows: Sequence[Sequence[str]], *, labels: bool) -> bool:
+def look_like_labels(values: Sequence[str], source: Source) -> bool:
+    """Whether they are few, or all of them labels that are known."""
+    return len(set(values)) * ROWS_PER_LABEL <= len(values) or set(values) <= set(source.known_labels or ())
+
+
+def _other_fits(columns: list[str], known: int, rows: Sequence[Sequence[str]], source: Source, *, labels: bool) -> bool:
     values = [row[1 - known] for row in rows if len(columns) == len(row) == 2]
-    few = len(set(values)) * ROWS_PER_LABEL <= len(values)
-    return bool(values) and few == labels
+    return bool(values) and look_like_labels(values, source) == labels
 
 
 def _single(columns: list[str], found: list[int], where: str) -> list[int]:

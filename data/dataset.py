@@ -126,6 +126,8 @@ def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None
 
 
 def _load_file(source: Source, rule: TextRule, label_names: Sequence[str] | None) -> TextDataset:
+    if label_names:
+        source = replace(source, known_labels=list(label_names))
     notes: list[str] = []
     rejected: list[tuple[str, str]] = []
     rows, names = open_rows(source, notes.append)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from data.columns import LABEL_NAMES, LOOKED_AT, ROWS_PER_LABEL, TEXT_NAMES, choose_columns, find, has_usual_names
+from data.columns import LABEL_NAMES, LOOKED_AT, TEXT_NAMES, choose_columns, find, has_usual_names, look_like_labels
 from data.encodings import read_lines
 from data.quotes import quotes_are_a_tables
 from data.rows import DataError, Row, Source, Tell
@@ -100,7 +100,7 @@ def _names_one_of_two(columns: list[str], head: list[tuple[str, str]], source: S
     rows = [row for _, line in head[1:] if len(row := line.split("\t")) == 2]
     if any(row[known].strip('"') == columns[known] for row in rows):
         return False
-    few = len({row[1 - known] for row in rows}) * ROWS_PER_LABEL <= len(rows)
+    few = look_like_labels([row[1 - known] for row in rows], source)
     return bool(rows) and few == (label is None)
 
 

@@ -73,6 +73,16 @@ def test_one_of_them_alone_leaves_the_other_part_to_its_share(flags):
     assert start(*flags, *BOTH[1:], "--overwrite")["rows"] == {"train": 50, "val": 3, "test": 14}
 
 
+@pytest.mark.parametrize(("suffix", "gap"), [("csv", ","), ("tsv", "\t")])
+def test_a_few_test_rows_have_the_columns_that_many_training_rows_have_shown(flags, messages, suffix, gap):
+    rows = "".join(f"{label}{gap}{text.replace(',', '')}\n" for label, text in messages)
+    Path(f"mine.{suffix}").write_text(f"kind{gap}text\n{rows}")
+    Path(f"few.{suffix}").write_text(f"kind{gap}text\nspam{gap}claim it\nham{gap}dinner?\n")
+    flags = [*flags, f"--dataset=mine.{suffix}", f"--test_dataset=few.{suffix}", f"--also_test=few.{suffix}"]
+    assert start(*flags)["rows"]["test"] == 2
+    assert scored_again()["after"]["rows"] == 2
+
+
 def test_files_that_have_changed_since_are_not_scored(flags, capsys):
     start(*flags, *BOTH)
     # One row moves from the file that tests to the one that chooses: the texts in their order are the same.
