@@ -83,6 +83,17 @@ def test_a_few_test_rows_have_the_columns_that_many_training_rows_have_shown(fla
     assert scored_again()["after"]["rows"] == 2
 
 
+def test_of_a_hub_dataset_they_are_the_splits_of_that_name(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    columns = {part: {"text": [f"{part} {i}" for i in range(2)], "label": [0, 1]} for part in ("train", "validation")}
+    columns["test"] = {"text": ["test 0"], "label": [1]}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: datasets.Dataset.from_dict(columns[split]))
+    name = "own/name"
+    rows = data.load_texts(data.Source(name, validation_dataset=name, test_dataset=name), data.TextRule())
+    assert rows.texts == ["train 0", "train 1", "validation 0", "validation 1", "test 0"]
+    assert data.split_rows(rows, "random", 0.2, 0.1, 0) == data.Split([0, 1], [2, 3], [4])
+
+
 def test_files_that_have_changed_since_are_not_scored(flags, capsys):
     start(*flags, *BOTH)
     # One row moves from the file that tests to the one that chooses: the texts in their order are the same.
