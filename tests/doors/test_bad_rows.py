@@ -164,6 +164,11 @@ def test_rows_read_are_rows_used_and_rows_reported_in_their_order(tmp_path):
         rejected = []
         used = list(data.usable_rows(data.read_rows(source), source, rule, rejected))
         assert [(r.text, r.label) for r in used] == [(t, n) for t, n in rows if t and t.strip() and n and n.strip()]
+        known = {(True, False): "null text", (True, True): "null text", (False, True): "null label"}
+        bad = [(t, n) for t, n in rows if not (t and t.strip() and n and n.strip())]
+        assert [reason for _, reason in rejected] == [
+            known.get((t is None, n is None), "empty text" if not (t or "").strip() else "empty label") for t, n in bad
+        ]
         lines = [int(where.rpartition(":")[2]) for where in [r.where for r in used] + [r[0] for r in rejected]]
         assert sorted(lines) == list(range(1, len(rows) + 1))
         unlabelled = list(data.read_rows(data.Source(str(path), labelled=False, on_bad_row="skip"))) if rows else []
