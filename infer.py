@@ -149,7 +149,8 @@ def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None
     found = evaluated(classifier, task, known, config.batch_size, config.errors)
     if config.json:
         write_atomically(Path(config.json), json.dumps(found, indent=2, allow_nan=False) + "\n")
-    print(f"{len(task.rows.split.test):,} {'test rows' if config.test else 'rows'} of {task.rows.dataset.name}, "
+    name = (config.test and classifier.record.dataset.get("test_dataset")) or task.rows.dataset.name
+    print(f"{len(task.rows.split.test):,} {'test rows' if config.test else 'rows'} of {name}, "
           f"precision {classifier.place.precision}\n")  # fmt: skip
     print(told(found, task, after, terminal_width()))
 

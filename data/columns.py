@@ -1,5 +1,6 @@
 """Which columns of a table are its text and its label: by name, by number, by their usual names, or by what is left."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from data.rows import DataError, Source
@@ -24,10 +25,10 @@ def choose_columns(
         label = _named(columns, source.label_column, source, "--label_column", where)
     texts = texts or [find(columns, TEXT_NAMES, source)]
     label = find(columns, LABEL_NAMES, source) if label is None else label
-    if texts == [None] and label is not None and _other_fits(columns, label, rows, labels=False):
+    if texts == [None] and label is not None and _other_fits(columns, label, rows, source, labels=False):
         texts = [1 - label]
     if label is None and source.labelled and texts != [None] and len(texts) == 1:
-        label = 1 - texts[0] if _other_fits(columns, texts[0], rows, labels=True) else None
+        label = 1 - texts[0] if _other_fits(columns, texts[0], rows, source, labels=True) else None
     if texts == [None]:
         raise _asked(columns, source, where, rows, "--text_column")
     if not source.labelled:
@@ -72,10 +73,14 @@ def _named(columns: list[str], name: str, source: Source, flag: str, where: str)
     raise DataError(f"{where}: no column '{name}'; there are {there} (choose with {flag}){hint}")
 
 
-def _other_fits(columns: list[str], known: int, rows: Sequence[Sequence[str]], *, labels: bool) -> bool:
+def look_like_labels(values: Sequence[str], source: Source) -> bool:
+    """Whether they are few, or all of them labels that are known."""
+    return len(set(values)) * ROWS_PER_LABEL <= len(values) or set(values) <= set(source.known_labels or ())
+
+
+def _other_fits(columns: list[str], known: int, rows: Sequence[Sequence[str]], source: Source, *, labels: bool) -> bool:
     values = [row[1 - known] for row in rows if len(columns) == len(row) == 2]
-    few = len(set(values)) * ROWS_PER_LABEL <= len(values)
-    return bool(values) and few == labels
+    return bool(values) and look_like_labels(values, source) == labels
 
 
 def _single(columns: list[str], found: list[int], where: str) -> list[int]:
@@ -92,6 +97,8 @@ def _asked(columns: list[str], source: Source, where: str, rows: Sequence[Sequen
         told += " and --label_column"
     if len(columns) == 2 and rows and len(rows[0]) == 2:
         told += f" (the first row: {columns[0]} {rows[0][0][:40]!r}, {columns[1]} {rows[0][1][:40]!r})"
+    if len(columns) == 1 and source.delimiter is None and not re.fullmatch(r"[\w ]*", columns[0]):
+        told += "; if something else stands between the columns, give it with --delimiter"
     if source.header is None and looks_like_data(columns):
         told += "; if this line is data, give --header false and columns by number, from 1"
     return DataError(told)

@@ -5,7 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.hub import read_hub
@@ -64,6 +64,9 @@ class TextDataset:
     label_names: list[str]
     rejected: tuple[tuple[str, str], ...] = ()  # (`file:line`, reason) of rows that were left out
     notes: tuple[str, ...] = ()  # what a user should know of how the file was read
+    # Numbers of the last rows, which came from files of their own: `split_rows` takes them as they are.
+    val_rows: Sequence[int] = ()
+    test_rows: Sequence[int] = ()
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -73,6 +76,13 @@ class TextDataset:
     def label2id(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.label_names)}
 
+    def left_out(self) -> str:
+        """A line on the rows that were left out, or nothing."""
+        if not self.rejected:
+            return ""
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in Counter(kind for _, kind in self.rejected).items())
+        return f"{len(self.rejected):,} of {len(self.rejected) + len(self.texts):,} rows were left out ({kinds})"
+
     def disputed_texts(self) -> int:
         """Texts that stand there with more than one label."""
         labels = Counter(text for text, _ in set(zip(self.texts, self.labels)))
@@ -81,13 +91,15 @@ class TextDataset:
     def fingerprint(self) -> str:
         """`2:`, the sha256 of texts and labels in their order, `:`, that of the names of the labels.
 
-        A label that was renamed is another task. Before `2:` there was the first part alone.
+        A label that was renamed is another task. Before `2:` there was the first part alone. Where files of their own
+        give the validation or test rows, their numbers follow: a row that moves from one file to another counts.
         """
         digest = hashlib.sha256()
         for text, label in zip(self.texts, self.labels):
             digest.update(f"{label}\0{text}\0".encode())
         names = hashlib.sha256(json.dumps(self.label_names).encode())
-        return f"2:{digest.hexdigest()}:{names.hexdigest()}"
+        own = f":{len(self.val_rows)}:{len(self.test_rows)}" if self.val_rows or self.test_rows else ""
+        return f"2:{digest.hexdigest()}:{names.hexdigest()}{own}"
 
 
 def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None = None) -> TextDataset:
@@ -95,8 +107,27 @@ def load_texts(source: Source, rule: TextRule, label_names: Sequence[str] | None
 
     Labels are numbered in alphabetical order (numbers in numerical), so that of ham and spam the second, the
     positive one, is spam. A hub dataset's own order is kept. With `label_names`, those of what was learned, the rows
-    are only to be tested on: they get these numbers, and one label is enough.
+    are only to be tested on: they get these numbers, and one label is enough. Without, the rows of the source's
+    validation and test files stand behind its own; they must have its labels.
     """
+    dataset = _load_file(source, rule, label_names)
+    for part, name in (("validation", source.validation_dataset), ("test", source.test_dataset)):
+        if label_names is not None or name is None:
+            continue
+        more = _load_file(replace(source, name=name, split=part), rule, dataset.label_names)
+        rows = range(len(dataset.texts), len(dataset.texts) + len(more.texts))
+        note = f"{name}: {len(rows):,} rows, which are the {part} part"
+        dataset = replace(
+            dataset, texts=dataset.texts + more.texts, labels=dataset.labels + more.labels,
+            rejected=dataset.rejected + more.rejected, notes=(*dataset.notes, note, *more.notes),
+            **{"test_rows" if part == "test" else "val_rows": rows},
+        )  # fmt: skip
+    return dataset
+
+
+def _load_file(source: Source, rule: TextRule, label_names: Sequence[str] | None) -> TextDataset:
+    if label_names:
+        source = replace(source, known_labels=list(label_names))
     notes: list[str] = []
     rejected: list[tuple[str, str]] = []
     rows, names = open_rows(source, notes.append)

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from data.dataset import TextRule, is_hub_id, open_rows
-from data.reading import JSON_SUFFIXES, DataError, Row, Source, read_lines, read_objects, suffix_of
+from data.reading import JSON_SUFFIXES, DataError, Row, Source, Tell, read_lines, read_objects, suffix_of
 
 SEPARATOR = "<|endoftext|>"  # a line of its own between two documents of a .txt file
 _PAIR = ("prompt", "completion")
@@ -28,6 +28,7 @@ class Documents:
     name: str
     items: list[Document]
     kind: str  # "texts" (plain text), "rows" (of a table) or "completions" (with their prompts)
+    notes: tuple[str, ...] = ()  # what a user should know of how the file was read
 
     @property
     def texts(self) -> list[str]:
@@ -54,18 +55,18 @@ def load_documents(source: Source, rule: TextRule, only_label: str | None = None
     .jsonl        with `prompt` and `completion` in each row, unless a text column is named
     other tables  as `read_rows` reads them: the text column; with `only_label` the rows of that label alone
     """
-    path, kind = Path(source.name), _kind_of(source)
+    path, kind, notes = Path(source.name), _kind_of(source), []
     if only_label is not None and kind != "rows":
         raise DataError(f"{path}: has no labels, so none is '{only_label}'; leave --only_label out")
     if kind == "rows":
-        items = list(_read_table(source, rule, only_label))
+        items = list(_read_table(source, rule, only_label, notes.append))
     elif kind == "completions":
-        items = list(_read_pairs(path, source, rule))
+        items = list(_read_pairs(path, source, rule, notes.append))
     else:
-        items = [document for file in _text_files(path) for document in _read_text(file, source, rule)]
+        items = [document for file in _text_files(path) for document in _read_text(file, source, rule, notes.append)]
     if not items:
         raise DataError(f"{source.name}: no text in it")
-    return Documents(source.name, items, kind)
+    return Documents(source.name, items, kind, tuple(notes))
 
 
 def _kind_of(source: Source) -> str:
@@ -90,9 +91,9 @@ def _text_files(path: Path) -> list[Path]:
     return files
 
 
-def _read_text(path: Path, source: Source, rule: TextRule) -> Iterator[Document]:
+def _read_text(path: Path, source: Source, rule: TextRule, tell: Tell) -> Iterator[Document]:
     """Blank lines inside a document are part of it; a document of nothing else is none."""
-    lines = read_lines(path, source)
+    lines = read_lines(path, source, tell=tell)
     for separates, group in groupby(lines, key=lambda line: line[1] == SEPARATOR):
         if not separates:
             places, texts = zip(*group)
@@ -101,8 +102,8 @@ def _read_text(path: Path, source: Source, rule: TextRule) -> Iterator[Document]
                 yield Document(rule.apply(Row(text, None, places[0])), "", places[0])
 
 
-def _read_pairs(path: Path, source: Source, rule: TextRule) -> Iterator[Document]:
-    for where, record in read_objects(path, source):
+def _read_pairs(path: Path, source: Source, rule: TextRule, tell: Tell) -> Iterator[Document]:
+    for where, record in read_objects(path, source, tell):
         for key in _PAIR:
             if not isinstance(record.get(key), str):
                 what = "is not a text" if record.get(key) is not None else "is missing or null"
@@ -113,8 +114,8 @@ def _read_pairs(path: Path, source: Source, rule: TextRule) -> Iterator[Document
         yield Document(completion, prompt, where)
 
 
-def _read_table(source: Source, rule: TextRule, only_label: str | None) -> Iterator[Document]:
-    rows, _ = open_rows(replace(source, labelled=only_label is not None))
+def _read_table(source: Source, rule: TextRule, only_label: str | None, tell: Tell) -> Iterator[Document]:
+    rows, _ = open_rows(replace(source, labelled=only_label is not None), tell)
     labels: Counter[str | None] = Counter()
     for row in rows:
         labels[row.label] += 1

@@ -4,6 +4,7 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.rows import DataError, Source, Tell, untold
@@ -11,6 +12,22 @@ from data.rows import DataError, Source, Tell, untold
 # UTF-32's first: its little-endian mark begins with that of UTF-16.
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+# Stands for what is no character of UTF-16 or UTF-32 until it is counted: half of a pair, which neither can hold.
+_NONE = "\udfff"
+codecs.register_error("data.count", lambda error: (_NONE, error.end))
+
+
+@dataclass
+class _Replaced:
+    """How many characters were replaced, and the place of the first."""
+
+    encoding: str = ""
+    number: int = 0
+    first: str = ""
+
+    def add(self, number: int, where: str) -> None:
+        self.number, self.first = self.number + number, self.first or where
 
 
 def suffix_of(path: Path) -> str:
@@ -40,9 +57,9 @@ def split_lines(
     quotes it is part of a text there. With the errors "replace" what is no character becomes U+FFFD, and `tell` is
     told how many there were.
     """
-    lines, encoding = _byte_lines(iter(file), name, encoding, errors)
+    replaced = _Replaced()
+    lines, encoding = _byte_lines(iter(file), name, encoding, errors, replaced)
     pending: list[tuple[str, str]] = []  # blank lines, kept back: at the end of a file they mean nothing
-    replaced = [0, ""]  # how many characters, and the place of the first
     end = "\r"
     for number, raw in enumerate(lines, 1):
         where = f"{name}:{number}"
@@ -63,11 +80,14 @@ def split_lines(
             yield where, line
         else:
             pending.append((where, line))
-    if replaced[0]:
-        tell(f"{name}: {replaced[0]:,} characters that are not {encoding} were replaced, the first at {replaced[1]}")
+    if replaced.number:
+        what = f"{replaced.number:,} characters that are not {replaced.encoding}"
+        tell(f"{name}: {what} were replaced, the first at {replaced.first}")
 
 
-def _byte_lines(file: Iterator[bytes], name: str, encoding: str, errors: str) -> tuple[Iterator[bytes], str]:
+def _byte_lines(
+    file: Iterator[bytes], name: str, encoding: str, errors: str, replaced: _Replaced
+) -> tuple[Iterator[bytes], str]:
     """The lines as bytes in an encoding in which a newline is one byte, and its name."""
     first = next(file, b"")
     mark = next((mark for mark in _MARKS if first.startswith(mark)), None)
@@ -80,29 +100,36 @@ def _byte_lines(file: Iterator[bytes], name: str, encoding: str, errors: str) ->
         usable = False
     wide = _MARKS[mark] if mark and known in ("utf-8", "utf-8-sig") else known
     if wide.startswith(("utf-16", "utf-32")):
+        replaced.encoding = wide
         pieces = (piece for part in ([first], file) for piece in part)
-        return _as_utf8(pieces, name, wide, errors), "utf-8"
+        return _as_utf8(_decoded(pieces, wide), name, errors, replaced), "utf-8"
+    replaced.encoding = encoding
     if not usable:
         raise DataError(f"--encoding {encoding}: files in it cannot be read line by line; convert the file to UTF-8")
     return (piece for part in ([first] * bool(first), file) for piece in part), encoding
 
 
-def _as_utf8(pieces: Iterator[bytes], name: str, encoding: str, errors: str) -> Iterator[bytes]:
-    decoder, rest, number = codecs.getincrementaldecoder(encoding)(errors), "", 1
-    ended = False
+def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[str]:
+    """The lines of UTF-16 or UTF-32, with `_NONE` for what is no character."""
+    decoder, rest, ended = codecs.getincrementaldecoder(encoding)("data.count"), "", False
     while not ended:
         piece = next(pieces, None)
         ended = piece is None
-        try:
-            rest += decoder.decode(piece or b"", final=ended)
-        except UnicodeError as error:
-            told = f"{name}:{number}: not {encoding} ({getattr(error, 'reason', error)})"
-            raise DataError(f"{told}; convert the file, or read it with --encoding_errors replace") from None
-        *lines, rest = rest.split("\n")
-        number += len(lines)
-        yield from (f"{line}\n".encode() for line in lines)
+        *lines, rest = (rest + decoder.decode(piece or b"", final=ended)).split("\n")
+        yield from (f"{line}\n" for line in lines)
     if rest:
-        yield rest.encode()
+        yield rest
+
+
+def _as_utf8(lines: Iterator[str], name: str, errors: str, replaced: _Replaced) -> Iterator[bytes]:
+    for number, line in enumerate(lines, 1):
+        if bad := line.count(_NONE):
+            if errors == "strict":
+                bad += sum(other.count(_NONE) for other in lines)
+                told = f"{name}:{number}: holds what is not {replaced.encoding}; convert the file"
+                raise DataError(f"{told}, or --encoding_errors replace: {bad:,} such places in the file")
+            replaced.add(bad, f"{name}:{number}")
+        yield line.replace(_NONE, "\ufffd").encode()
 
 
 def _check_first_line(raw: bytes, where: str) -> None:
@@ -119,15 +146,14 @@ def _check_first_line(raw: bytes, where: str) -> None:
         raise DataError(f"{where}: a carriage return inside the line; do lines end in it? Convert them to newlines")
 
 
-def _mended(raw: bytes, encoding: str, errors: str, where: str, error: ValueError, lines, replaced: list) -> str:
+def _mended(raw: bytes, encoding: str, errors: str, where: str, error: ValueError, lines, replaced: _Replaced) -> str:
     """A line with U+FFFD for what is no character; raises DataError, with the count, unless that is wanted."""
     try:
         line = raw.decode(encoding, "replace")
     except ValueError:  # some codecs refuse a line as a whole
         line = None
     if errors == "replace" and line is not None:
-        replaced[1] = replaced[1] or where
-        replaced[0] += _count(raw, line)
+        replaced.add(_count(raw, line), where)
         return line
     at = f"byte {error.start + 1} is not {encoding}" if isinstance(error, UnicodeDecodeError) else f"not {encoding}"
     way = "convert the file or try --encoding latin-1"

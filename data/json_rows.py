@@ -19,8 +19,11 @@ def read_objects(path: Path, source: Source, tell: Tell = untold) -> Iterator[tu
     number = 0
     for number, (where, line) in enumerate(read_lines(path, source, tell=tell)):
         if number == 0 and line.lstrip().startswith("["):
-            yield from _read_array(path, source)
+            yield from _read_array(path, source, tell)
             return
+        if number and source.on_bad_row == "skip" and not line.strip():
+            yield where, {}  # reported as a null text
+            continue
         parse = partial(json.loads, line, object_pairs_hook=partial(_without_repeated_keys, where=where))
         record = _parsed(parse, where, "a JSONL file has one object per line")
         if not isinstance(record, dict):
@@ -40,9 +43,9 @@ def records_to_rows(records: Iterator[tuple[str, dict[str, Any]]], source: Sourc
         yield record_row(record, *names, where, skip)
 
 
-def _read_array(path: Path, source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_array(path: Path, source: Source, tell: Tell) -> Iterator[tuple[str, dict[str, Any]]]:
     """An array of records, each with the line on which it begins."""
-    text = "\n".join(line for _, line in read_lines(path, source))
+    text = "\n".join(line for _, line in read_lines(path, source, tell=tell))
     at, seen, line = _BLANKS.match(text, text.index("[") + 1).end(), 0, 1
     while text[at : at + 1] != "]":
         line, seen = line + text.count("\n", seen, at), at

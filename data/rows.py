@@ -41,6 +41,9 @@ class Source:
     on_bad_row: str = "error"  # or "skip": null values come as rows with a fault
     config: str | None = None  # of a hub dataset
     split: str = "train"
+    validation_dataset: str | None = None  # whose rows choose and report instead of a share of these; of the hub,
+    test_dataset: str | None = None  # its splits of that name
+    known_labels: list[str] | None = None  # of a file that only tests: a few rows with them tell the label's column
 
 
 def make_row(text: Any, label: Any, where: str, text_column: str, label_column: str | None, skip: bool = False) -> Row:

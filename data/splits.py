@@ -3,7 +3,7 @@
 import math
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,8 +28,13 @@ class Split:
     test: list[int]
 
 
-def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: float, seed: int) -> Split:
+def split_rows(
+    dataset: TextDataset, kind: str, test_size: float, val_size: float, seed: int, max_train_rows: int | None = None
+) -> Split:
     """Divide the rows; `val_size` is a share of what is left beside the test part.
+
+    Rows from a validation or test file of their own are that part, and nothing else is taken for it. Of the training
+    rows at most `max_train_rows` are kept, see `_fewer`; the other parts stay as they are without it.
 
     seed        numpy's permutation of the rows from default_rng(seed), the first part tests: with seed 23 this is
                 `train_test_split(test_size=0.2, seed=23)` of the `datasets` library, row for row
@@ -37,22 +42,22 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
     stratified  every label has its share in each part
     grouped     near-duplicates (word sets with Jaccard >= 0.7) stay on one side
     """
-    n = len(dataset.texts)
+    n = len(dataset.texts) - len(dataset.val_rows) - len(dataset.test_rows)
     _check(kind, test_size, val_size)
     if kind == "seed":
         import numpy as np
 
         blocks = [[int(row)] for row in np.random.default_rng(seed).permutation(n)]
     elif kind == "grouped":
-        blocks = near_duplicate_groups(dataset.texts)
+        blocks = near_duplicate_groups(dataset.texts[:n])
         random.Random(seed).shuffle(blocks)
     else:
         blocks = [[row] for row in range(n)]
         random.Random(seed).shuffle(blocks)
     label_of = dataset.labels.__getitem__ if kind == "stratified" else lambda row: 0
-    test, rest = _take(blocks, test_size, label_of)
-    val, train = _take(rest, val_size, label_of)
-    split = Split(_rows(train), _rows(val), _rows(test))
+    test, rest = _take(blocks, 0 if dataset.test_rows else test_size, label_of)
+    val, train = _take(rest, 0 if dataset.val_rows else val_size, label_of)
+    split = Split(_rows(train), [*_rows(val), *dataset.val_rows], [*_rows(test), *dataset.test_rows])
     if not split.train or not split.test or (val_size and not split.val):
         largest = max(blocks, key=len, default=[])
         why = f" (near-duplicates of {dataset.texts[largest[0]][:40]!r} are {len(largest)} of them)"
@@ -60,11 +65,30 @@ def split_rows(dataset: TextDataset, kind: str, test_size: float, val_size: floa
             f"{dataset.name}: {n} rows{why * (len(largest) > 1)} are too few for a {kind} split into training, "
             "validation and test" + "; use --split stratified" * (kind == "grouped")
         )
-    untrained = set(dataset.labels) - {dataset.labels[row] for row in split.train}
+    untrained = set(dataset.labels[:n]) - {dataset.labels[row] for row in split.train}
     if untrained:
         label = dataset.label_names[min(untrained)]
         raise DataError(f"{dataset.name}: label '{label}' has no row in the training part; use --split stratified")
-    return split
+    return replace(split, train=_fewer(dataset, split.train, max_train_rows))
+
+
+def _fewer(dataset: TextDataset, rows: list[int], most: int | None) -> list[int]:
+    """At most `most` of the rows, in their order: of each label one, then its share.
+
+    What is kept of fewer rows is also kept of more, so that runs on 100 and on 200 differ in what was added alone.
+    """
+    if most is None or most >= len(rows):
+        return rows
+    totals, before = Counter(dataset.labels[row] for row in rows), Counter()
+    if most < len(totals):
+        raise DataError(f"{dataset.name}: --max_train_rows {most} is fewer than its {len(totals)} labels; give more")
+    turn = {}
+    for row in rows:
+        label = dataset.labels[row]
+        turn[row] = before[label] / totals[label]
+        before[label] += 1
+    kept = set(sorted(rows, key=turn.__getitem__)[:most])
+    return [row for row in rows if row in kept]
 
 
 def split_documents(

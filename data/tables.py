@@ -9,16 +9,17 @@ import csv
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from data.columns import LABEL_NAMES, LOOKED_AT, ROWS_PER_LABEL, TEXT_NAMES, choose_columns, find, has_usual_names
+from data.columns import LABEL_NAMES, LOOKED_AT, TEXT_NAMES, choose_columns, find, has_usual_names, look_like_labels
 from data.encodings import read_lines
 from data.quotes import quotes_are_a_tables
 from data.rows import DataError, Row, Source, Tell
 
 LINES_LOOKED_AT = 100  # of a .tsv without a header: is it label<TAB>text?
+BLANK = "blank line"  # why a row is left out
 Records = Iterator[tuple[str, list[str]]]  # (`file:line`, values)
 
 
@@ -37,11 +38,10 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     if source.delimiter is not None or source.quotechar is not None:
         yield from _read_quoted(path, source, source.delimiter or "\t", tell)
         return
-    lines = read_lines(path, source, tell=tell)
-    head = list(islice(lines, LOOKED_AT))
+    head = list(islice(read_lines(path, source), LOOKED_AT))
     if not head:
         return
-    lines = chain(head, lines)
+    lines = read_lines(path, source, tell=tell)
     columns = head[0][1].split("\t")
     bare = [column.strip('"') for column in columns]
     named = source.text_column or source.label_column or source.header or has_usual_names(columns, source)
@@ -62,17 +62,20 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     texts_at, label_at = choose_columns(columns, source, head[0][0], rows)
     splits = len(columns) - 1 if texts_at == [len(columns) - 1] else -1
     records = ((where, line.split("\t", splits)) for where, line in lines)
-    yield from _rows(records, columns, texts_at, label_at, lambda: "")
+    yield from _rows(records, columns, texts_at, label_at, "", source.on_bad_row == "skip")
 
 
 def _rows(
-    records: Records, columns: list[str], texts_at: list[int], label_at: int | None, hint: Callable[[], str]
+    records: Records, columns: list[str], texts_at: list[int], label_at: int | None, hint: str, skip: bool
 ) -> Iterator[Row]:
     width, text_at = len(columns), texts_at[0]
     several = len(texts_at) > 1
     for where, values in records:
         if len(values) != width:
-            raise DataError(f"{where}: {len(values)} columns, {_expected(columns)}{hint()}")
+            if skip and not "".join(values).strip():
+                yield Row("", None, where, BLANK)
+                continue
+            raise DataError(f"{where}: {len(values)} columns, {_expected(columns)}{hint}")
         text = "\n".join([values[at] for at in texts_at]) if several else values[text_at]
         yield Row(text, None if label_at is None else values[label_at], where)
 
@@ -97,7 +100,7 @@ def _names_one_of_two(columns: list[str], head: list[tuple[str, str]], source: S
     rows = [row for _, line in head[1:] if len(row := line.split("\t")) == 2]
     if any(row[known].strip('"') == columns[known] for row in rows):
         return False
-    few = len({row[1 - known] for row in rows}) * ROWS_PER_LABEL <= len(rows)
+    few = look_like_labels([row[1 - known] for row in rows], source)
     return bool(rows) and few == (label is None)
 
 
@@ -107,6 +110,9 @@ def _read_headless(lines: Iterable[tuple[str, str]], head: list[tuple[str, str]]
     counts: Counter[str] = Counter()
     for where, line in lines:
         label, tab, text = line.partition("\t")
+        if source.on_bad_row == "skip" and not line.strip():
+            yield Row("", None, where, BLANK)
+            continue
         if not tab:
             plain = "; plain text is read from a .txt file" * (not source.labelled)
             raise DataError(f"{where}: no tab; a line is label<TAB>text, or the file starts with a header line{plain}")
@@ -120,7 +126,7 @@ def _read_headless(lines: Iterable[tuple[str, str]], head: list[tuple[str, str]]
     if counts.pop(label) == 1 and len(counts) > 1 and min(counts.values()) > 1:
         raise DataError(
             f"{where}: no other row has the label '{label}'; if this is the header, name its columns with "
-            "--text_column and --label_column, else remove the row"
+            "--text_column and --label_column, else give --header false"
         )
 
 
@@ -165,7 +171,8 @@ def _read_quoted(path: Path, source: Source, delimiter: str, tell: Tell) -> Iter
     if len(columns) == 2 and not has_usual_names(columns, source):
         head = list(islice(records, LOOKED_AT))
     texts_at, label_at = choose_columns(columns, source, f"{path}:1", [values for _, values in head])
-    yield from _rows(chain(head, records), columns, texts_at, label_at, lambda: "; is a quote missing?")
+    records, skip = chain(head, records), source.on_bad_row == "skip"
+    yield from _rows(records, columns, texts_at, label_at, "; is a quote missing?", skip)
 
 
 def _records(path: Path, source: Source, delimiter: str, tell: Tell) -> Records:
@@ -174,8 +181,8 @@ def _records(path: Path, source: Source, delimiter: str, tell: Tell) -> Records:
     start = 1
     try:
         for values in reader:
-            if not values and start > 1:
-                raise DataError(f"{path}:{start}: blank line; remove it")
+            if not values and start > 1 and source.on_bad_row != "skip":
+                raise DataError(f"{path}:{start}: blank line; remove it; --on_bad_row skip leaves such rows out")
             yield f"{path}:{start}", values
             start = reader.line_num + 1
     except csv.Error as error:

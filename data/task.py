@@ -75,28 +75,30 @@ class Task:
 
     def describe(self) -> str:
         """What a user should know of the rows before training starts."""
-        names, labels = self.dataset.label_names, self.dataset.labels
+        names, own = self.dataset.label_names, len(self.dataset.labels) - len(self.dataset.val_rows)
+        labels = self.dataset.labels[: own - len(self.dataset.test_rows)]
         counts = ", ".join(f"{labels.count(i):,} {name}" for i, name in enumerate(names[:6])) + ", ..." * (
             len(names) > 6
         )
         rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
         notes = list(self.dataset.notes)
-        if rejected := self.dataset.rejected:
-            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(kind for _, kind in rejected).items())
-            read = len(rejected) + len(labels)
-            notes.append(f"{len(rejected):,} of {read:,} rows were left out ({kinds}): see rejected.jsonl")
+        if left_out := self.dataset.left_out():
+            notes.append(f"{left_out}: see rejected.jsonl")
         cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
         if not self.split.train:
             where = "stand word for word among those that train or choose"
             return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *notes, *[cut] * (self.cut > 0)])
         sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
         lines = [f"{rows}; {sizes}", *notes]
+        if unused := len(self.ids) - sum(map(len, (self.split.train, self.split.val, self.split.test))):
+            lines.append(f"{unused:,} rows take no part: --max_train_rows keeps them from training")
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
         if self.cut:
             lines.append(cut)
         if disputed := self.dataset.disputed_texts():
             lines.append(f"{disputed:,} texts stand there with more than one label, in {self.disputed_rows():,} rows")
-        if alone := [names[label] for label, number in Counter(labels).items() if number == 1]:
+        alone = [names[label] for label, number in Counter(labels).items() if number == 1]
+        if alone and not self.dataset.test_rows:
             some = ", ".join(alone[:6]) + ", ..." * (len(alone) > 6)
             lines.append(f"labels with a single row, which cannot both train and test: {some}")
         if len(self.split.test) < FEW:

@@ -173,7 +173,8 @@ def linear_svm(config: train.TrainConfig) -> dict[str, Any]:
         raise UsageError("the SVM needs scikit-learn: pip install -r requirements-extras.txt") from None
     source, rule = train.source_of(config), data.TextRule(config.strip)
     dataset = data.load_texts(source, rule)
-    split = data.split_rows(dataset, config.split, config.test_size, config.val_size, config.split_seed)
+    sizes = config.test_size, config.val_size
+    split = data.split_rows(dataset, config.split, *sizes, config.split_seed, config.max_train_rows)
     rows = split.train + split.val
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)

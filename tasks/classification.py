@@ -46,7 +46,7 @@ class Classification:
         rule = data.TextRule(config.strip)
         dataset = data.load_texts(source, rule)
         how = {"kind": config.split, "test_size": config.test_size, "val_size": config.val_size}
-        how["seed"] = config.split_seed
+        how |= {"seed": config.split_seed, "max_train_rows": config.max_train_rows}
         split = data.split_rows(dataset, **how)
         return cls(data.prepare_task(dataset, split, tokenizer, tokenizer.eos_token_id, max_length), source, rule, how)
 
@@ -129,5 +129,7 @@ class Classification:
             task=self.kind, label_names=self.label_names, max_length=self.rows.max_length, seed=config.seed,
             text_rule=dataclasses.asdict(self.rule), split=self.division,
             base={"name": config.model, "fingerprint": fingerprint},
-            dataset=dataclasses.asdict(self.source) | {"name": config.dataset, "fingerprint": self.fingerprint},
+            dataset=dataclasses.asdict(self.source)
+            | {"name": config.dataset, "fingerprint": self.fingerprint}
+            | {name: getattr(config, name) for name in ("validation_dataset", "test_dataset")},
         )  # fmt: skip

@@ -45,6 +45,9 @@ class TrainConfig:
     split_seed: int = option(23, "of the division; --seed leaves it alone", group="what")
     test_size: float = option(0.2, "share of the rows that only report", group="what")
     val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")
+    validation_dataset: str | None = option(None, "a file whose rows choose instead", group="what", resume=MAY)
+    test_dataset: str | None = option(None, "a file whose rows report instead", group="what", resume=MAY)
+    max_train_rows: int | None = option(None, "train on so many; the other parts stay", group="what")
     max_length: int | None = option(None, "cut texts to so many tokens; default: all positions", group="what")
     train: str = option("lora", "what is trained", group="LoRA", choices=("lora", "head", "full"))
     lora_r: int = option(8, "rank r of A and B", group="LoRA")
@@ -87,6 +90,7 @@ class TrainConfig:
         at_least_1 = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "eval_steps",
                       "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
         check_range(self, at_least_1, 1)
+        check_range(self, ("max_train_rows",), 1)
         check_range(self, ("lora_r",), 1, below=2**31)  # with more, torch cannot tell how large a tensor would be
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
         check_range(self, ("lora_alpha",), 0, open=True)
@@ -104,6 +108,9 @@ class TrainConfig:
             raise UsageError("--train head: a writer has no head of its own; take lora or full")
         if self.task == "language" and self.on_bad_row == "skip":
             raise UsageError("--on_bad_row skip: for --task classification; a writer's empty texts must be removed")
+        for name in ("validation_dataset", "test_dataset", "max_train_rows"):
+            if self.task == "language" and getattr(self, name) is not None:
+                raise UsageError(f"--{name}: for --task classification; a writer is tested by --also_test, too")
         if self.task == "classification" and self.only_label is not None:
             raise UsageError("--only_label: a classifier needs all labels; it is for --task language")
         if self.task == "language" and self.max_length == 1:

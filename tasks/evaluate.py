@@ -56,11 +56,14 @@ def recorded_rows(record: TaskRecord | None, rule: data.TextRule) -> tuple[data.
     if record is None:
         raise UsageError("this adapter has no task.json, so its test records are not known; give texts instead")
     source = record.source()
-    source = dataclasses.replace(source, name=locate(source.name))
-    if not os.path.isfile(source.name):  # a name in a file opens a file and nothing else: no hub, no library
-        raise data.DataError(
-            f"task.json: its rows, {source.name[:200]!r}, are no file here; save them as one and give it with --input"
-        )
+    names = {name: getattr(source, name) for name in ("name", "validation_dataset", "test_dataset")}
+    names = {name: locate(value) for name, value in names.items() if value is not None}
+    for value in names.values():  # a name in a file opens a file and nothing else: no hub, no library
+        if not os.path.isfile(value):
+            raise data.DataError(
+                f"task.json: its rows, {value[:200]!r}, are no file here; save them as one and give it with --input"
+            )
+    source = dataclasses.replace(source, **names)
     dataset = data.load_texts(source, rule)
     if not same_fingerprint(record.dataset["fingerprint"], dataset.fingerprint()):
         raise data.DataError(f"{source.name}: its rows have changed since training, and so has the test part")
@@ -76,6 +79,8 @@ def recorded_task(classifier: Classifier) -> Classification:
 def labelled_task(classifier: Classifier, source: data.Source) -> tuple[Classification, Classification | None]:
     """A task whose test rows are those of a labelled file; and the one of the training, where its rows are found."""
     dataset = data.load_texts(source, classifier.rule, classifier.label_names)
+    for line in (*dataset.notes, *[f"{dataset.left_out()}, the first {w}" for w, _ in dataset.rejected[:1]]):
+        print(line, file=sys.stderr)
     try:
         known = recorded_task(classifier)
     except ValueError as error:

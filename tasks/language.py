@@ -127,14 +127,14 @@ class Language:
     def describe(self) -> str:
         """What a user should know of the texts before training starts."""
         rows = self.rows
-        counts = {part: f"{len(getattr(rows.split, part)):,}" for part in ("train", "val", "test")}
         texts, tokens = len({w.document for w in rows.windows}), sum(len(w.targets) for w in rows.windows)
         what = f"{rows.documents.name}: {texts:,} texts, {tokens:,} tokens to learn"
         if not rows.split.train:
-            return f"{what}, which only test; {rows.seen:,} of them also train or choose, word for word"
-        windows = f"{counts['train']} train, {counts['val']} validation, {counts['test']} test windows"
-        seen = f"{rows.seen:,} of the test texts stand word for word in the training part"
-        lines = [f"{what}; {windows} of at most {rows.max_length} tokens", seen]
+            seen = f"{rows.seen:,} of them also train or choose, word for word"
+            return "\n".join([f"{what}, which only test; {seen}", *rows.documents.notes])
+        windows = "{:,} train, {:,} validation, {:,} test windows".format(*map(len, dataclasses.astuple(rows.split)))
+        lines = [f"{what}; {windows} of at most {rows.max_length} tokens", *rows.documents.notes]
+        lines.append(f"{rows.seen:,} of the test texts stand word for word in the training part")
         if not rows.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)

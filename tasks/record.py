@@ -13,7 +13,7 @@ from gpt2.files import LARGEST_TEXT, read_json
 from training.errors import StateError
 
 KINDS = ("classification", "language")
-_DIVISION = {"kind": str, "test_size": int | float, "val_size": int | float, "seed": int}  # what split_rows takes
+_DIVISION = {"kind": str, "test_size": int | float, "val_size": int | float, "seed": int}  # what split_rows needs
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,16 @@ class TaskRecord:
         _check_fields("text_rule", self.text_rule, typing.get_type_hints(data.TextRule))
         rows = typing.get_type_hints(data.Source) | {"fingerprint": str, "only_label": str | None}
         _check_fields("dataset", self.dataset, rows)
-        _check_fields("split", self.split, _DIVISION)
+        _check_fields("split", self.split, _DIVISION | {"max_train_rows": int | None})
         if self.split.get("seed", 0) < 0:
             raise ValueError(f"split has the seed {self.split['seed']}, not at least 0")
+        if (self.split.get("max_train_rows") or 1) < 1:
+            raise ValueError(f"split has max_train_rows {self.split['max_train_rows']}, not at least 1")
 
     def source(self) -> data.Source:
         """Where the rows came from; raises StateError for a record that does not say so."""
         fields = {field.name for field in dataclasses.fields(data.Source)}
-        if not {"name", "fingerprint"} <= set(self.dataset) or set(self.split) != set(_DIVISION):
+        if not {"name", "fingerprint"} <= set(self.dataset) or not set(_DIVISION) <= set(self.split):
             raise StateError("task.json: does not say which rows it was made with, or how they were divided")
         return data.Source(**{name: value for name, value in self.dataset.items() if name in fields})
 
@@ -91,7 +93,7 @@ class TaskRecord:
 def _check_fields(name: str, values: dict[str, Any], kinds: dict[str, Any]) -> None:
     for key, value in values.items():
         kind = kinds.get(key)
-        exact = type(value) is not bool or kind is bool  # True is a whole number in Python
+        exact = type(value) is not bool or bool in (kind, *typing.get_args(kind))  # True is a whole number in Python
         if kind is None or not _fits(value, kind) or not exact:
             raise ValueError(f"{name} has {key!a}: {value!r}; it has {', '.join(kinds)}")
 

@@ -17,6 +17,7 @@ from training.run import run_of_launch
 from training.settings import TABS, parse_flags, read_preset, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
+DATASETS = ("dataset", "validation_dataset", "test_dataset", "also_test")
 
 
 def settings_from(argv: list[str], **about: str) -> TrainConfig:
@@ -58,7 +59,7 @@ def hub_names(config: TrainConfig) -> dict[str, str]:
         gpt2.resolve_model(locate(config.model), download=False)
     except gpt2.CheckpointError:
         names["model"] = config.model
-    for name in ("dataset", "also_test"):
+    for name in DATASETS:
         value = getattr(config, name)
         names |= {name: value} if value and is_hub_id(locate(value)) else {}
     return names
@@ -75,12 +76,12 @@ def default_directory(config: TrainConfig) -> Path:
 
 
 def recipe(preset: str, **changes: Any) -> TrainConfig:
-    """A preset's settings with some changed. Its --also_test and --only_label go with its own rows alone."""
+    """A preset's settings with some changed. Its other files and its --only_label go with its own rows alone."""
     settings = read_preset(TrainConfig, preset, ROOT / "presets")
     own, other = settings.get("dataset"), changes.get("dataset")
     if own and other and not _same(locate(own), locate(other)):
-        settings.pop("also_test", None)
-        settings.pop("only_label", None)
+        for name in (*DATASETS[1:], "only_label"):
+            settings.pop(name, None)
     return TrainConfig(**(settings | changes))
 
 
@@ -97,14 +98,16 @@ def locate(name: str) -> str:
 
 def files_of(config: TrainConfig) -> list[str]:
     """What a run reads, where it is on this machine."""
-    return [locate(name) for name in (config.model, config.dataset, config.also_test) if name]
+    return [locate(name) for name in (config.model, *(getattr(config, name) for name in DATASETS)) if name]
 
 
 def source_of(config: TrainConfig) -> data.Source:
     """Where the rows of --dataset come from."""
+    held_out = {name: getattr(config, name) for name in ("validation_dataset", "test_dataset")}
     return data.Source(
         locate(config.dataset), text_columns(config.text_column), config.label_column, **table_flags(config),
         config=config.dataset_config, split=config.dataset_split,
+        **{name: value and locate(value) for name, value in held_out.items()},
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def describe_run(config: Any, state: RunState, place: Place, parameters: tuple[i
     facts["world_size"] = place.ranks.size
     facts["per_device_eval_batch_size"] = config.per_device_eval_batch_size
     facts |= {name: getattr(config, name) for name in ("task", "model", "dataset", "split", "train", "seed", "exact")}
+    facts |= {name: file for name in ("validation_dataset", "test_dataset") if (file := getattr(config, name, None))}
     facts["rows"] = {part: len(getattr(rows.split, part)) for part in ("train", "val", "test")}
     return facts | {"test_rows_seen_in_train": rows.seen}
 
@@ -197,7 +198,7 @@ def model_card(results: dict[str, Any], task: Reported) -> str:
     kind = "adapter" if results["train"] == "lora" else "model"
     peft = "`PeftModel.from_pretrained(base, DIRECTORY)` reads it.\n" if kind == "adapter" else ""
     classifies = task.kind == "classification"
-    second = ""
+    second, tested = "", f", tested on `{results['test_dataset']}`" if "test_dataset" in results else ""
     if other := results.get("also_test"):
         second = f"{_about(other)}:\n\n{_card_tables(other, task)}\n"
     return f"""---
@@ -207,7 +208,7 @@ tags: [gpt2, {"text-classification" if classifies else "text-generation"}]
 ---
 # GPT-2, {_WHAT[results["train"]]}: {", ".join(task.label_names) if classifies else "a writer"}
 
-- Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`.
+- Base `{results["model"]}`, data `{results["dataset"]}`, split `{results["split"]}`{tested}.
 - {rows["train"]:,} training, {rows["val"]:,} validation and {rows["test"]:,} test rows; of the test rows,
   {results["test_rows_seen_in_train"]:,} stand word for word in the training part.
 - {results["trainable_parameters"]:,} of {results["total_parameters"]:,} parameters trained, {results["steps"]} steps.

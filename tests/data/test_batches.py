@@ -157,6 +157,22 @@ def test_the_user_is_told_of_sizes_cut_texts_seen_rows_and_a_missing_validation_
     assert "the best checkpoint is chosen on test" in said
 
 
+def test_rows_that_contradict_one_another_are_counted_beside_the_seen_ones():
+    texts, labels = ["a", "a", "a", "b", "b", "c"], [0, 1, 0, 1, 1, 0]
+    task = prepare_task(TextDataset("m", texts, labels, ["x", "y"]), Split([0, 3], [], [1, 2, 4, 5]), Letters(), 0, 4)
+    assert (
+        "3 of the test rows stand word for word in the training part\n"
+        "1 texts stand there with more than one label, in 3 rows\n"
+    ) in task.describe()
+
+
+@pytest.mark.parametrize("tests, few", [(99, True), (100, False)])
+def test_few_test_rows_are_warned_of_below_a_hundred(tests, few):
+    rows = TextDataset("m", [str(i) for i in range(110)], [i % 2 for i in range(110)], ["x", "y"])
+    task = prepare_task(rows, Split([*range(tests, 110)], [], [*range(tests)]), Letters(), 0, 4)
+    assert (f"only {tests} test rows: a score on so few says little" in task.describe()) == few
+
+
 def test_long_texts_are_tokenised_in_portions_that_memory_can_hold():
     sizes = []
 

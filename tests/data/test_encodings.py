@@ -50,17 +50,42 @@ def test_utf16_without_a_mark_is_told_as_such(read, encoding):
 
 def test_a_utf16_file_that_is_cut_names_its_line(read):
     content = "\ufeffham\ta\nspam\tb\n".encode("utf-16-le")[:-1]
-    with pytest.raises(DataError, match=r"m\.tsv:\d: not utf-16 .*--encoding_errors replace"):
+    with pytest.raises(DataError, match=r"m\.tsv:2: holds what is not utf-16; .*--encoding_errors replace: 1 such"):
         read("m.tsv", content)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name, head, gap, line", [("m.tsv", "", "\t", 2), ("m.csv", "label,text\n", ",", 3)])
+def test_half_pairs_of_a_wide_file_are_counted_and_replaced_too(tmp_path, read, encoding, name, head, gap, line):
+    rows = ["ham\tfine \ufffd", "spam\tcut \ud800", "ham\tok", "spam\ta\udc00b\ud900"]
+    data = ("\ufeff" + head + "\n".join(rows).replace("\t", gap) + "\n").encode(encoding, "surrogatepass")
+    with pytest.raises(DataError, match=rf"{name}:{line}: holds what is not .*replace: 3 such places in the file"):
+        read(name, data)
+    said = []
+    path = tmp_path / name
+    rows = read_rows(Source(str(path), encoding_errors="replace"), said.append)
+    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd", "ok", "a\ufffdb\ufffd"]
+    assert said == [f"{path}: 3 characters that are not {encoding[:6]} were replaced, the first at {path}:{line}"]
+
+
+@pytest.mark.parametrize("name, content", [
+    ("m.json", b'[{"text": "caf\xe9", "label": "x"},\n {"text": "b", "label": "y"}]\n'),
+    ("m.tsv", b'label\ttext\nx\t"caf\xe9\tb"\ny\tc\n'),
+])  # fmt: skip
+def test_what_was_replaced_is_said_once_for_files_that_are_looked_at_twice(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    said = []
+    assert len(list(read_rows(Source(str(tmp_path / name), encoding_errors="replace"), said.append))) == 2
+    assert len(said) == 1 and "1 characters that are not utf-8 were replaced" in said[0]
 
 
 def test_a_few_cut_characters_are_counted_and_replaced_if_that_is_wanted(tmp_path, read):
-    content = b"ham\tfine \xef\xbf\xbd\nspam\tcut \xf0\x9f\nham\tok\nspam\tcaf\xe9\n"
-    with pytest.raises(DataError, match=r"m\.tsv:2: byte 10 is not utf-8; .*--encoding_errors replace: 2 such places"):
+    content = b"ham\tfine \xef\xbf\xbd\nspam\tcut \xef\xbf\xbd\xf0\x9f\nham\tok\nspam\tcaf\xe9\n"
+    with pytest.raises(DataError, match=r"m\.tsv:2: byte 13 is not utf-8; .*--encoding_errors replace: 2 such places"):
         read("m.tsv", content)
     said = []
     rows = read_rows(Source(str(tmp_path / "m.tsv"), encoding_errors="replace"), said.append)
-    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd", "ok", "caf\ufffd"]
+    assert [row.text for row in rows] == ["fine \ufffd", "cut \ufffd\ufffd", "ok", "caf\ufffd"]
     assert said == [
         f"{tmp_path / 'm.tsv'}: 2 characters that are not utf-8 were replaced, the first at {tmp_path / 'm.tsv'}:2"
     ]

@@ -44,6 +44,12 @@ READ = {
         {},
         [("class", "x"), ("ham", "a"), ("class", "y")],
     ),
+    "a first row that reads like half a header and is none": (
+        "m.tsv",
+        "q0\ttext\n" + "".join(f"q{i}\tt{i}\n" for i in range(1, 30)),
+        {},
+        [("q0", "text"), *[(f"q{i}", f"t{i}") for i in range(1, 30)]],
+    ),
     "several text columns": (
         "m.csv",
         "class,title,body\nham,A,b\n",
@@ -130,6 +136,12 @@ REFUSED = {
         "v1,v2\nham,see you\n",
         {},
         r"There are v1, v2; choose with --text_column and --label_column \(the first row: v1 'ham', v2 'see you'\)",
+    ),
+    "a delimiter that is none of the usual ones": (
+        "m.csv",
+        "label^text\nham^a\n",
+        {},
+        r"There are label\^text; .* if something else stands between the columns, give it with --delimiter",
     ),
     "what is left is no label": (
         "m.csv",

@@ -66,9 +66,10 @@ def test_a_tsv_header_is_used_when_only_the_label_column_is_named(read):
 
 def test_a_tsv_header_with_names_of_its_own_does_not_become_a_label(read):
     rows = "".join(f"{label}\t{i}\n" for i in range(3) for label in ("ham", "spam"))
-    with pytest.raises(DataError, match=r"m\.tsv:1: no other row has the label 'v1'; .*--text_column and --label_col"):
+    with pytest.raises(DataError, match=r"m\.tsv:1: no other row has the label 'v1'; .*--text_column .*--header false"):
         read("m.tsv", "v1\tv2\n" + rows)
     assert len(read("m.tsv", rows + "rare\tx\n")) == 7
+    assert read("m.tsv", "v1\tv2\n" + rows, header=False)[0] == ("v1", "v2")  # as the message says
     assert len(read("m.tsv", "v1\tv2\n" + rows, labelled=False)) == 7
 
 

@@ -1,6 +1,7 @@
 """--on_bad_row skip: what is left out is counted, named, and keeps its place among the answers."""
 
 import csv
+import dataclasses
 import json
 from collections import Counter
 from types import SimpleNamespace
@@ -31,6 +32,11 @@ def run(tiny_base, tmp_path_factory):
     return directory / "run", results, lines
 
 
+def ask(adapter, *flags):
+    arguments = ["--adapter", str(adapter), *map(str, flags), "--device=cpu"]
+    assert run_door(lambda: infer.main(infer.parse(infer.InferConfig, arguments, prog="", description=""))) == 0
+
+
 def test_what_was_left_out_stands_in_the_results_and_in_a_file(run):
     directory, results, lines = run
     assert results["rejected"] == {"empty text": 1, "empty label": 2}
@@ -53,6 +59,59 @@ def test_of_a_table_without_lines_the_number_of_the_row_is_kept(tmp_path):
     ]
 
 
+BLANK = {
+    "csv": ("m.csv", "label,text\nx,a\n\ny,b\n  \nx,c\n"),
+    "headless tsv": ("m.tsv", "x\ta\n\ny\tb\n  \nx\tc\n"),
+    "tsv": ("m.tsv", "label\ttext\nx\ta\n\ny\tb\n  \nx\tc\n"),
+    "jsonl": (
+        "m.jsonl",
+        '{"text": "a", "label": "x"}\n\n{"text": "b", "label": "y"}\n \n{"text": "c", "label": "x"}\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_blank_lines_are_rows_that_are_left_out_and_keep_their_place(tmp_path, kind):
+    name, content = BLANK[kind]
+    (tmp_path / name).write_text(content)
+    source = data.Source(str(tmp_path / name), on_bad_row="skip")
+    found = data.load_texts(source, data.TextRule())
+    first = content.split("\n").index("") + 1
+    reason = "null text" if kind == "jsonl" else "blank line"
+    assert found.texts == ["a", "b", "c"] and found.labels == [0, 1, 0]
+    assert list(found.rejected) == [(f"{tmp_path / name}:{line}", reason) for line in (first, first + 2)]
+    with pytest.raises(data.DataError, match=rf"{name}:{first}: "):
+        data.load_texts(dataclasses.replace(source, on_bad_row="error"), data.TextRule())
+    if "headless" not in kind:
+        unlabelled = dataclasses.replace(source, labelled=False)
+        assert [row.text for row in data.read_rows(unlabelled)] == ["a", "", "b", "", "c"]
+
+
+HEADLESS = {
+    "csv": ("m.csv", '{i},{label},"{text}"\n', ["--text_column=3", "--label_column=2"]),
+    "tsv": ("m.tsv", "{i}\t{label}\tx\t{text}\n", ["--text_column=4", "--label_column=2"]),
+    "semicolons": ("m.csv", "{text};{i};{label}\n", ["--text_column=1", "--label_column=3", "--delimiter=;"]),
+}
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+def test_a_table_without_a_header_is_trained_on_and_classified(tiny_base, messages, tmp_path, capsys, kind):
+    name, line, columns = HEADLESS[kind]
+    lines = [line.format(i=i, label=label, text=text) for i, (label, text) in enumerate(messages)]
+    (tmp_path / name).write_text("".join(lines))
+    how = ["--header=false", *columns, "--device=cpu"]
+    flags = [f"--model={tiny_base}", f"--dataset={tmp_path / name}", f"--output_dir={tmp_path / 'run'}", *how]
+    after = train.main(train.read_settings([*flags, "--max_steps=1"]))["after"]
+    numbers = f"--json={tmp_path / 'scores.json'}"
+    ask(tmp_path / "run", "--test", numbers)
+    assert json.loads((tmp_path / "scores.json").read_text())["after"] == after
+    ask(tmp_path / "run", f"--input={tmp_path / name}", *how, numbers)
+    assert json.loads((tmp_path / "scores.json").read_text())["after"]["rows"] == 64
+    capsys.readouterr()
+    ask(tmp_path / "run", f"--input={tmp_path / name}", *[flag for flag in how if "label" not in flag])
+    assert [json.loads(row)["text"] for row in capsys.readouterr().out.splitlines()] == [text for _, text in messages]
+
+
 def test_without_the_flag_the_first_bad_row_stops_the_run_and_names_the_flag(run, tiny_base, capsys):
     dataset = str(run[0].parent / "rows.csv")
     flags = ["--model", str(tiny_base), "--dataset", dataset, "--text_column", "body", "--label_column", "kind"]
@@ -64,9 +123,7 @@ def test_without_the_flag_the_first_bad_row_stops_the_run_and_names_the_flag(run
 def test_infer_reads_the_same_columns_and_keeps_the_place_of_a_row_without_a_text(run, tmp_path, capsys, suffix):
     (tmp_path / "in.csv").write_text("id;body;title\n1;x;A\n2; ; \n3;y;B\n")
     out = tmp_path / f"out.{suffix}"
-    flags = ["--adapter", run[0], "--input", tmp_path / "in.csv", "--output", out, "--device", "cpu"]
-    arguments = [str(flag) for flag in [*flags, "--on_bad_row", "skip"]]
-    assert run_door(lambda: infer.main(infer.parse(infer.InferConfig, arguments, prog="", description=""))) == 0
+    ask(run[0], "--input", tmp_path / "in.csv", "--output", out, "--on_bad_row=skip")
     assert "1 rows have no label in the output (1 empty text)" in capsys.readouterr().err
     with open(out, newline="") as file:
         gap = "\t" if suffix == "tsv" else ","
@@ -74,6 +131,17 @@ def test_infer_reads_the_same_columns_and_keeps_the_place_of_a_row_without_a_tex
     assert [row["text"] for row in rows] == ["A\nx", " \n ", "B\ny"]
     assert [bool(row["label"]) for row in rows] == [True, False, True]
     assert [row.get("reason") or "" for row in rows] == ["", "empty text", ""]
+
+
+def test_rows_that_are_not_scored_are_counted_by_kind_and_so_is_how_the_file_was_read(run, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("body;title;kind\nx;A;ham\n ; ;ham\ny;B;\nz;C;SPAM\n;;ham\n")
+    flags = ["--label_column=kind", "--on_bad_row=skip", "--json", tmp_path / "scores.json"]
+    ask(run[0], "--input", tmp_path / "in.csv", *flags)
+    told = capsys.readouterr().err
+    assert f"3 of 5 rows were left out (2 empty text, 1 empty label), the first {tmp_path}/in.csv:3\n" in told
+    assert (
+        "';' between the columns" in told and json.loads((tmp_path / "scores.json").read_text())["after"]["rows"] == 2
+    )
 
 
 @pytest.mark.parametrize("flag", ["--delimiter", "--quotechar"])
@@ -96,6 +164,11 @@ def test_rows_read_are_rows_used_and_rows_reported_in_their_order(tmp_path):
         rejected = []
         used = list(data.usable_rows(data.read_rows(source), source, rule, rejected))
         assert [(r.text, r.label) for r in used] == [(t, n) for t, n in rows if t and t.strip() and n and n.strip()]
+        known = {(True, False): "null text", (True, True): "null text", (False, True): "null label"}
+        bad = [(t, n) for t, n in rows if not (t and t.strip() and n and n.strip())]
+        assert [reason for _, reason in rejected] == [
+            known.get((t is None, n is None), "empty text" if not (t or "").strip() else "empty label") for t, n in bad
+        ]
         lines = [int(where.rpartition(":")[2]) for where in [r.where for r in used] + [r[0] for r in rejected]]
         assert sorted(lines) == list(range(1, len(rows) + 1))
         unlabelled = list(data.read_rows(data.Source(str(path), labelled=False, on_bad_row="skip"))) if rows else []

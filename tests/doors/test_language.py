@@ -170,6 +170,27 @@ def test_every_kind_of_file_is_learned_from(config, tmp_path, kind, capsys):
     assert writer.record.dataset["only_label"] == given["only_label"]
 
 
+READ_SO = {
+    "semicolons": ("mine.csv", b"text;x\n" + b"see you at %d;1\n" * 12, {}, "has ';' between the columns"),
+    "cut characters": ("mine.txt", b"caf\xe9 at ten\n<|endoftext|>\n" * 12, {"encoding_errors": "replace"}, "12 chara"),
+    "of completions": (
+        "mine.jsonl",
+        b'{"prompt": "caf\xe9", "completion": "a"}\n' * 12,
+        {"encoding_errors": "replace"},
+        "12 characters that are not utf-8 were replaced, the first at",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READ_SO)
+def test_how_a_file_was_read_is_said_of_what_trains_and_of_what_only_tests(config, tmp_path, kind):
+    name, content, how, words = READ_SO[kind]
+    (tmp_path / name).write_bytes(content % tuple(range(12)) if b"%d" in content else content)
+    task = task_of(dataclasses.replace(config, dataset=name, only_label=None, **how))
+    assert task.describe().count(words) == 1
+    assert task.beside(name, task.tokenizer).describe().count(words) == 1
+
+
 def test_of_prompts_and_completions_the_completion_alone_is_learned_and_scored(config, tmp_path):
     texts_of(tmp_path, "prompts and completions")
     results = train.main(dataclasses.replace(config, dataset="mine.jsonl", only_label=None, max_steps=2))

@@ -30,6 +30,7 @@ NO_TRAINING = {
     "max_grad_norm": ["-1", "nan"],
     "num_train_epochs": ["0", "-1", "0.5"],
     "max_steps": ["0", "-2"],
+    "max_train_rows": ["0", "-1"],
     "max_length": ["0", "-1"],
     "per_device_train_batch_size": ["0", "-1"],
     "per_device_eval_batch_size": ["0"],
