@@ -24,7 +24,7 @@ from training.settings import check_range, option, parse
 
 EXAMPLES = """examples:
   python generate.py --adapter runs/write "See you"
-  python generate.py --adapter runs/write --temperature 0.7 --num_return_sequences 5 "See you"
+  python generate.py --adapter runs/write --temperature 0.7 "See you"
   python generate.py --adapter runs/write --greedy --compare "See you"
   cat prompt.txt | python generate.py --adapter runs/write -"""
 NOT_CLEAR = "\N{REPLACEMENT CHARACTER}"  # what bytes decode to that are no character, or none as yet

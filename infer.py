@@ -25,12 +25,12 @@ from training.settings import check_characters, check_range, option, parse
 
 __all__ = ["Classifier", "InferConfig", "load_classifier", "main"]
 EXAMPLES = """examples:
-  python infer.py --adapter runs/tiny/adapter "Congratulations! You won" "See you at 8"
-  python infer.py --adapter runs/tiny/adapter --input messages.csv --output predictions.jsonl
-  python infer.py --adapter runs/tiny/adapter --sample 7
-  python infer.py --adapter runs/tiny --test                       the table that train.py ended with
+  python infer.py --adapter runs/tiny "You won!" "See you at 8"
+  python infer.py --adapter runs/tiny --input new.csv --output answers.jsonl
+  python infer.py --adapter runs/tiny --sample 7
+  python infer.py --adapter runs/tiny --test      the table of train.py's end
   python infer.py --adapter runs/tiny --input new.csv --label_column label
-  cat texts.txt | python infer.py --adapter runs/tiny/adapter"""
+  cat texts.txt | python infer.py --adapter runs/tiny"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class InferConfig:
     output: str | None = option(None, "predictions (.jsonl .csv .tsv), a row per input row", group="texts")
     text_column: tuple[str, ...] = option((), "if not called text, sms, ...; several are joined", group="texts")
     label_column: str | None = option(None, "of --input: score the answers by it", group="scores")
-    encoding: str = option("utf-8", "of the input file", group="texts")
-    encoding_errors: str = option("strict", "or replace what is no character", group="texts", choices=ERRORS)
-    header: bool | None = option(None, "false: a table has none, columns have numbers", group="texts")
-    delimiter: str | None = option(None, "between columns, e.g. ';' or tab", group="texts")
-    quotechar: str | None = option(None, "around fields of a table", group="texts")
+    encoding: str = option("utf-8", "of the input file", group="texts", rare=True)
+    encoding_errors: str = option("strict", "or replace what is no character", group="texts", rare=True, choices=ERRORS)
+    header: bool | None = option(None, "false: a table has none, columns have numbers", group="texts", rare=True)
+    delimiter: str | None = option(None, "between columns, e.g. ';' or tab", group="texts", rare=True)
+    quotechar: str | None = option(None, "around fields of a table", group="texts", rare=True)
     on_bad_row: str = option("error", "skip: an empty text gets no label", group="texts", choices=BAD_ROWS)
     sample: int | None = option(None, "so many random test records, base beside tuned", group="texts")
     test: bool = option(False, "score the test records, as train.py did at its end", group="scores")
@@ -60,7 +60,7 @@ class InferConfig:
     batch_size: int | None = option(None, "rows per forward pass; default 64, --test: the run's", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
     precision: str | None = option(None, "default fp32, --test: the run's", group="machine", choices=PRECISIONS)
-    fast: bool | None = option(None, "fast form of the layers; default: except on MPS, untried there", group="machine")
+    fast: bool | None = option(None, "fast form of the layers; default: not on MPS", group="machine", rare=True)
 
     def __post_init__(self) -> None:
         check_range(self, ("batch_size", "sample"), 1)

@@ -42,11 +42,11 @@ from training.trainee import Trainee
 
 __all__ = ["ROOT", "TrainConfig", "fit", "locate", "main", "read_settings", "recipe", "source_of", "train_step"]
 EXAMPLES = """examples:
-  python train.py                                                  bundled model and messages, offline
-  python train.py --preset seed                                    the notebook's recipe on GPT-2
-  python train.py --model gpt2 --dataset mine.csv --text_column body --label_column topic
-  python train.py --task language --dataset mine.txt               learn to write like mine.txt
-  python train.py --resume_from_checkpoint runs/tiny               go on where a run was stopped"""
+  python train.py                                      bundled, offline
+  python train.py --preset seed                        the notebook's recipe
+  python train.py --dataset mine.csv --text_column body --label_column topic
+  python train.py --task language --dataset mine.txt   write like mine.txt
+  python train.py --resume_from_checkpoint runs/tiny   go on where it stopped"""
 LIGHTER = "a smaller --per_device_train_batch_size, --max_length or --lora_r, or with --gradient_checkpointing"
 
 
@@ -222,7 +222,7 @@ def open_run_directory(config: TrainConfig, ranks: Ranks):
 
 def read_settings(argv: list[str]) -> TrainConfig:
     """Flags over the preset, or, for a run to go on with, over the settings that run was started with."""
-    return settings_from(argv, prog="train.py", description=__doc__.split("\n\n")[0], epilog=EXAMPLES)
+    return settings_from(argv, prog="train.py", description=__doc__.split(" The ")[0], epilog=EXAMPLES)
 
 
 if __name__ == "__main__":

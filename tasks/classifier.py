@@ -36,6 +36,7 @@ class Classifier:
     record: TaskRecord | None
     directory: Path  # of the files of the adapter or of the model
     hold: bool = True  # see load_classifier
+    home_of_base: str | Path | None = None  # of whole weights: where it is, if that was said
     threshold: float | None = None  # of two labels the second is the answer from this probability on
     counts: Counter[str] = field(default_factory=Counter)  # "cut": texts longer than max_length so far
 
@@ -67,7 +68,7 @@ class Classifier:
         """Within it, the classifier as it was before training.
 
         Where whole weights were trained that is the recorded base with the head it had; raises AdapterError where no
-        base of the recorded fingerprint is on this machine.
+        base of the recorded fingerprint is on this machine, or the one that `home_of_base` names is another.
         """
         if self.base is not None:
             with self.base():
@@ -75,7 +76,7 @@ class Classifier:
         elif self.record is None:
             raise lora.AdapterError("there is no task.json, which names the base")
         else:
-            network, _ = load_base(self.directory, self.record, None, "classification", adapter=False)
+            network, _ = load_base(self.directory, self.record, self.home_of_base, "classification", adapter=False)
             put_on(network.requires_grad_(False), self.place, self.hold)
             yield dataclasses.replace(self, model=network)
 
@@ -117,4 +118,4 @@ def load_classifier(
     rule = data.TextRule(**record.text_rule) if record else data.TextRule()
     tokenizer = gpt2.Tokenizer.from_pretrained(product.home)
     directory = product_directory(Path(adapter))
-    return Classifier(network, tokenizer, names, length, rule, place, product.base, record, directory, hold)
+    return Classifier(network, tokenizer, names, length, rule, place, product.base, record, directory, hold, model)

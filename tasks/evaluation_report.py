@@ -20,7 +20,7 @@ def told(found: dict[str, Any], task: Classification, after: str, width: int) ->
     parts = [comparison_table(rows | found["baselines"], task.metrics, width), task.details(scores, width)]
     return "\n\n".join(
         [*parts, "\n".join(_remarks(found, task)), *_mistakes(found, width), task.warning(scores)]
-    ).strip()
+    ).strip("\n")
 
 
 def _remarks(found: dict[str, Any], task: Classification) -> list[str]:

@@ -109,6 +109,7 @@ def load_base(
     if not tried:
         raise lora.AdapterError(f"{directory}: {wanted}, which is not on this machine; name its directory with --model")
     what = "of weights, config.json and tokenizer the fingerprints differ"
+    what += "" if model else "; name its directory with --model"
     raise lora.AdapterError(f"{directory}: {wanted} than {', '.join(tried)}: {what}")
 
 

@@ -25,7 +25,7 @@ def settings_from(argv: list[str], **about: str) -> TrainConfig:
 
     `about`: prog, description and epilog of --help.
     """
-    flags = parse_flags(TrainConfig, argv, **about)
+    flags = parse_flags(TrainConfig, argv, usual=_settings_for, **about)
     if flags.get("resume_from_checkpoint"):
         ignored = [
             f.name for f in dataclasses.fields(TrainConfig) if f.name in flags and f.metadata["resume"] == UNUSED
@@ -40,10 +40,20 @@ def settings_from(argv: list[str], **about: str) -> TrainConfig:
                     f"type --{name} {shlex.quote(value)}, or give its new place"
                 )
         return config
-    usual = "write" if flags.get("task") == "language" else "tiny"
-    config = recipe(flags.pop("preset", usual), **flags)
+    config = TrainConfig(**_settings_for(flags))
     run = run_of_launch(config.output_dir, default_directory(config)) if was_restarted() else None
     return config if run is None else _settings_of({"resume_from_checkpoint": str(run)})
+
+
+def _settings_for(flags: dict[str, Any]) -> dict[str, Any]:
+    """The settings that flags ask for: their preset's, or that of their task, and over it they themselves.
+
+    Of a run that goes on, those that it was started with take the place of a preset.
+    """
+    if flags.get("resume_from_checkpoint"):
+        return vars(_settings_of(flags))
+    usual = "write" if flags.get("task") == "language" else "tiny"
+    return _over_preset(**({"preset": usual} | flags))
 
 
 def _settings_of(flags: dict[str, Any]) -> TrainConfig:
@@ -77,12 +87,16 @@ def default_directory(config: TrainConfig) -> Path:
 
 def recipe(preset: str, **changes: Any) -> TrainConfig:
     """A preset's settings with some changed. Its other files and its --only_label go with its own rows alone."""
+    return TrainConfig(**_over_preset(preset, **changes))
+
+
+def _over_preset(preset: str, **changes: Any) -> dict[str, Any]:
     settings = read_preset(TrainConfig, preset, ROOT / "presets")
     own, other = settings.get("dataset"), changes.get("dataset")
     if own and other and not _same(locate(own), locate(other)):
         for name in (*DATASETS[1:], "only_label"):
             settings.pop(name, None)
-    return TrainConfig(**(settings | changes))
+    return settings | changes
 
 
 def _same(own: str, other: str) -> bool:

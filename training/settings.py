@@ -10,18 +10,23 @@
 """
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import math
 import os
+import re
+import shutil
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from training.errors import UsageError
+from training.flag_help import Entry, help_page
 
 Config = TypeVar("Config")
 TABS = ("tab", "\\t")  # how a tab can be typed
@@ -31,11 +36,14 @@ _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 def option(
     default: Any, help: str, *, group: str, short: str = "", choices: Sequence[str] = (), positional: bool = False,
-    resume: str = "same",
+    resume: str = "same", rare: bool = False,
 ) -> Any:  # fmt: skip
-    """A field of a settings dataclass. `resume`: what a run that goes on may do with it, see training/resume.py."""
+    """A field of a settings dataclass. `resume`: what a run that goes on may do with it, see training/resume.py.
+
+    A `rare` one is shown by `--help all` alone.
+    """
     metadata = {"help": help, "group": group, "short": short, "choices": tuple(choices), "positional": positional}
-    metadata["resume"] = resume
+    metadata |= {"resume": resume, "rare": rare}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -49,12 +57,27 @@ def parse(cls: type[Config], argv: Sequence[str], *, prog: str, description: str
     return cls(**parse_flags(cls, argv, prog=prog, description=description, epilog=epilog))
 
 
-def parse_flags(cls: type, argv: Sequence[str], *, prog: str, description: str, epilog: str = "") -> dict[str, Any]:
-    """Only the fields that `argv` names; raises UsageError, with the nearest right flag, for a wrong one."""
-    parser = _build_parser(cls, prog, description, epilog)
-    known, unknown = parser.parse_known_args(_spelled_out(cls, argv))
+def parse_flags(
+    cls: type, argv: Sequence[str], *, prog: str, description: str, epilog: str = "",
+    usual: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> dict[str, Any]:  # fmt: skip
+    """Only the fields that `argv` names; raises UsageError, with the nearest right flag, for a wrong one.
+
+    `usual`: fields given -> fields that a run with these takes; those that --help shows, beside the defaults.
+    """
+    parser = _build_parser(cls, prog)
+    asked, argv = _help_asked(_spelled_out(cls, argv))
+    if asked is not None:
+        values: dict[str, Any] = {}
+        with contextlib.suppress(UsageError):  # whoever asks for help may have typed something wrong
+            values = vars(parser.parse_known_args(argv)[0])
+        entries = _help_entries(cls, usual(values))
+        width = shutil.get_terminal_size((100, 24)).columns
+        print(help_page(entries, prog, description, epilog, width, everything=asked == "all"), end="")
+        raise SystemExit(0)
+    known, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise UsageError(_unknown_flag(parser, unknown[0], prog))
+        raise UsageError(_unknown_flag(cls, unknown[0], prog))
     hints = typing.get_type_hints(cls)
     for name, value in vars(known).items():
         if isinstance(value, list) and not _kind(hints[name])[1]:  # argparse makes an empty list of `--flag=--`
@@ -132,56 +155,81 @@ def _spelled_out(cls: type, argv: Sequence[str]) -> list[str]:
     return [f"{word}=true" if word in switches and after.lower() not in values else word for word, after in pairs]
 
 
-def _build_parser(cls: type, prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        epilog=epilog,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
-    )
-    groups: dict[str, Any] = {}
+def _help_asked(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """(what follows `--help`, "all" or something else, None where nobody asks; the other words)"""
+    words = list(argv)
+    for at, word in enumerate(words[: words.index("--") if "--" in words else None]):
+        flag, _, value = word.partition("=")
+        if flag in ("-h", "--help"):
+            apart = not value and words[at + 1 : at + 2] == ["all"]
+            return "all" if apart else value, words[:at] + words[at + 1 + apart :]
+    return None, words
+
+
+def _help_entries(cls: type, values: dict[str, Any]) -> list[Entry]:
+    """What --help says of each field; `values` are shown in the place of defaults."""
+    entries, hints = [], typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        meta, (kind, repeated) = field.metadata, _kind(hints[field.name])
+        word = "|".join(meta["choices"]) or ("true|false" if kind is bool else kind.__name__.upper())
+        typed = ", ".join(f"--{name}" for name in (field.name, meta["short"]) if name)
+        if meta["positional"]:
+            typed = _named(field)
+        elif kind is not bool or field.default is not False:  # such a switch is typed without a value
+            typed += f" {word}{' ...' * repeated}"
+        value = values.get(field.name, field.default)
+        taken = "" if value in (None, (), "") or value is False else f" [{_shown(value)}]"
+        entries.append(Entry(meta["group"], typed, meta["help"] + taken, meta["rare"]))
+    return entries
+
+
+def _named(field: dataclasses.Field) -> str:
+    """`texts` -> TEXT"""
+    return field.name.upper().removesuffix("S")
+
+
+def _build_parser(cls: type, prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         meta = field.metadata
-        if meta["group"] not in groups:
-            groups[meta["group"]] = parser.add_argument_group(meta["group"])
-        group = groups[meta["group"]]
         kind, repeated = _kind(hints[field.name])
-        default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
-        options: dict[str, Any] = {"help": (meta["help"] + default).replace("%", "%%")}
-        if kind is bool:
-            options |= {"type": _parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
-        else:
-            options |= {"type": kind, "metavar": "|".join(meta["choices"]) or kind.__name__.upper()}
-            options |= {"choices": meta["choices"]} if meta["choices"] else {}
-            options |= {"nargs": "*" if meta["positional"] else "+"} if repeated else {}
+        options: dict[str, Any] = {"type": _parse_bool, "nargs": "?", "const": True} if kind is bool else {"type": kind}
+        options |= {"choices": meta["choices"]} if meta["choices"] else {}
+        options |= {"nargs": "*" if meta["positional"] else "+"} if repeated else {}
         if meta["positional"]:
-            group.add_argument(field.name, **(options | {"metavar": field.name.upper().removesuffix("S")}))
+            parser.add_argument(field.name, **options, metavar=_named(field))
             continue
-        spellings = [f"--{field.name}"] + ([f"--{meta['short']}"] if meta["short"] else [])
-        group.add_argument(*spellings, dest=field.name, **options)
-        dashed = [spelling.replace("_", "-") for spelling in spellings if "_" in spelling]
-        if dashed:
-            group.add_argument(*dashed, dest=field.name, **(options | {"help": argparse.SUPPRESS}))
+        spellings = [f"--{name}" for name in (field.name, meta["short"]) if name]
+        parser.add_argument(*spellings, dest=field.name, **options)
+        if dashed := [spelling.replace("_", "-") for spelling in spellings if "_" in spelling]:
+            parser.add_argument(*dashed, dest=field.name, **options)
     return parser
 
 
-def _unknown_flag(parser: argparse.ArgumentParser, word: str, prog: str) -> str:
-    flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
+def _unknown_flag(cls: type, word: str, prog: str) -> str:
     flag = word.split("=")[0]
     if not flag.startswith("-"):
         return f"unexpected argument {flag!r} (see {prog} --help)"
-    plain = {f.lstrip("-").replace("-", "_"): f for f in reversed(flags)}
+    fields = [field for field in dataclasses.fields(cls) if not field.metadata["positional"]]
+    names = ["help", *(name for field in fields for name in (field.name, field.metadata["short"]) if name)]
     word = flag.lstrip("-").replace("-", "_")
-    close = difflib.get_close_matches(word, plain, n=1, cutoff=NEAR)
-    if close:
+    if close := difflib.get_close_matches(word, names, n=1, cutoff=NEAR):
         hint = f"; did you mean --{close[0]}?"
     else:
-        subject = [f"--{name}" for name in plain if set(name.split("_")) & set(word.split("_"))][:3]
-        hint = f"; there are {', '.join(subject)}" if subject else ""
+        about = sorted(filter(partial(_shared, word), fields), key=lambda field: -_shared(word, field))[:3]
+        there = "; there is " if len(about) == 1 else "; there are "
+        hint = (there + ", ".join(f"--{field.name}" for field in about)) * bool(about)
     return f"unknown flag {flag}{hint} (see {prog} --help)"
+
+
+def _shared(word: str, field: dataclasses.Field) -> float:
+    """How far a wrong name is about that field: 0 for not at all. Words of its name weigh more than of its help."""
+    words = set(word.split("_"))
+    name, text = field.name.split("_"), re.findall(r"\w+", field.metadata["help"])
+    text = [*(w for w in text if len(w) > 3), *field.metadata["choices"]]  # not "the", not "of"
+    in_name = sum(part.removesuffix("s") in {w.removesuffix("s") for w in words if len(w) > 2} for part in name)
+    return in_name / len(name) + 0.01 * bool(words & set(text))
 
 
 def _nearest(name: str, names: Any) -> str:

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import random
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -60,6 +63,20 @@ def test_a_saved_run_has_the_scores_that_train_printed_to_the_last_digit(trained
     assert {name: found[name] for name in SCORES} == {name: results[name] for name in SCORES}
 
 
+def test_a_new_process_has_the_same_scores_too(trained, tmp_path):
+    runs = {kind: trained(kind) for kind in ("lora", "head", "full")}
+    calls = [
+        ["--adapter", str(run), "--test", "--device", "cpu", "--json", str(tmp_path / f"{kind}.json")]
+        for kind, run in runs.items()
+    ]
+    code = "import json, sys, infer\nfrom training.settings import parse\nfor argv in json.loads(sys.argv[1]):\n"
+    code += "    infer.main(parse(infer.InferConfig, argv, prog='infer.py', description=''))"
+    subprocess.run([sys.executable, "-c", code, json.dumps(calls)], cwd=train.ROOT, check=True, timeout=200)
+    for kind, run in runs.items():
+        results, found = (json.loads(path.read_text()) for path in (run / "results.json", tmp_path / f"{kind}.json"))
+        assert {name: found[name] for name in SCORES} == {name: results[name] for name in SCORES}, kind
+
+
 def test_the_table_is_the_one_that_train_ends_with(trained, asked, tiny_base, messages_file, tmp_path, capsys):
     capsys.readouterr()
     settings = COMMON | {"model": str(tiny_base), "dataset": str(messages_file), "precision": "fp32"}
@@ -67,7 +84,8 @@ def test_the_table_is_the_one_that_train_ends_with(trained, asked, tiny_base, me
     ended = capsys.readouterr().out
     _, out = asked(tmp_path / "run", test=True)
     table, matrix = out.split("\n\n")[1:3]
-    assert table in ended and matrix in ended and "before" in table and "naive_bayes" in table
+    assert f"\n\n{table}\n\n{matrix}\n" in ended  # with the blanks that begin its first line
+    assert "before" in table and "naive_bayes" in table
 
 
 def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained, asked, tmp_path):
@@ -79,8 +97,10 @@ def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained
         assert adapter[part]["loss"] == pytest.approx(merged[part]["loss"], abs=1e-5)
 
 
-def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, messages):
-    classifier, texts = infer.load_classifier(trained(), device="cpu"), [text for _, text in messages]
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, messages, fast):
+    classifier = infer.load_classifier(trained(), device="cpu", fast=fast)
+    texts = [text for _, text in messages]
     by_size = [torch.tensor(classifier.probabilities(texts, size)) for size in (1, 8, 64)]
     order = list(range(len(texts)))
     random.Random(1).shuffle(order)
@@ -111,6 +131,31 @@ def test_a_threshold_moves_answers_and_the_best_one_on_validation_is_told(traine
     assert found["after"] == asked(trained(), test=True)[0]["after"]
     classifier = infer.load_classifier(trained(), device="cpu")
     assert dataclasses.replace(classifier, threshold=0.3).label([0.6, 0.4]) == classifier.label_names[1]
+
+
+@pytest.mark.parametrize("kind", ["head", "full"])
+def test_whole_weights_are_shown_beside_their_base_where_model_says_it_is_or_without_it_and_that_is_said(
+    tiny_base, messages_file, tmp_path, capsys, kind
+):
+    old, new = tmp_path / "base", tmp_path / "moved"
+    shutil.copytree(tiny_base, old)
+    settings = COMMON | {"model": str(old), "dataset": str(messages_file), "precision": "fp32", "train": kind}
+    train.main(train.TrainConfig(**settings, output_dir=str(tmp_path / "run")))
+    old.rename(new)
+
+    def asked(**settings):
+        capsys.readouterr()
+        config = infer.InferConfig(adapter=str(tmp_path / "run"), device="cpu", **settings)
+        assert run_door(lambda: infer.main(config)) == 0
+        return capsys.readouterr()
+
+    for settings, told in (({"test": True}, "no line for the base"), ({"sample": 3}, "no base column")):
+        alone, beside = asked(**settings), asked(**settings, model=str(new))
+        assert f"{told}: " in alone.err and "; name its directory with --model" in alone.err
+        assert told not in beside.err
+        assert [("before" in said.out, "base" in said.out) for said in (alone, beside)] == (
+            [(False, False), (True, True)] if "test" in settings else [(False, False), (False, True)]
+        )
 
 
 @pytest.mark.parametrize(

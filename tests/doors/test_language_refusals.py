@@ -148,7 +148,7 @@ def test_the_preset_of_writing_is_taken_where_none_is_named_and_its_label_goes_w
 )  # fmt: skip
 def test_help_lists_what_writing_takes_and_ends_well(door, words, capsys):
     with pytest.raises(SystemExit) as ended:
-        door(["--help"])
+        door(["--help", "all"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0 and all(word in shown for word in words)
     assert max(map(len, shown.splitlines())) <= 120
