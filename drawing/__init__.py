@@ -8,9 +8,11 @@ from drawing.grid import heat
 from drawing.lines import lines, reliability
 from drawing.page import Figure, Section, Table, page
 from drawing.plain import plain
+from drawing.report import lead, sections, title
 from drawing.svg import inline
 from drawing.tokens import strip
 
 __all__ = [
-    "Figure", "Section", "Table", "bars", "heat", "inline", "lines", "page", "plain", "reliability", "stacked", "strip",
+    "Figure", "Section", "Table", "bars", "heat", "inline", "lead", "lines", "page", "plain", "reliability", "sections",
+    "stacked", "strip", "title",
 ]  # fmt: skip

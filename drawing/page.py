@@ -22,7 +22,7 @@ class Figure:
     """A picture (`lines`, `bars`, `strip`, ... gave it) and its numbers, for who would rather read them."""
 
     picture: str
-    table: Table
+    table: Table | None  # None: a table of the same section holds them
     wide: bool = False  # takes the whole line of a page
     note: str = ""  # a sentence below it
 
@@ -45,7 +45,7 @@ CSS = (
     "overflow-wrap:anywhere}h1{font-size:1.5rem;line-height:1.2}h2{font-size:1.2rem;margin:2.2rem 0 .2rem}a{color:"
     "var(--c0)}nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1rem;padding:0;list-style:none}.says{margin:.2rem 0 .8rem;"
     "max-width:46rem}.figures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0;"
-    "flex:0 1 22rem;min-width:0}figure.small{flex:0 1 10.4rem}figure.wide{flex-basis:100%;max-width:100%}figure>svg{"
+    "min-width:0}figure.wide{flex-basis:100%;max-width:100%}figure>svg{"
     "width:100%;height:auto}.chart{border:1px solid var(--grid);border-radius:4px}.note,figcaption,caption{color:"
     "var(--soft);font-size:.85rem;text-align:left}summary{color:var(--soft);font-size:.85rem;cursor:pointer}"
     ".scroll{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-size:.85rem;margin:.4rem 0}th,td{"
@@ -54,7 +54,7 @@ CSS = (
     "th.n,td.n{text-align:right;white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}"
     "th{font-weight:600}:focus-visible{outline:2px solid var(--c0);outline-offset:2px}" + STYLE + TOKENS
 )
-_NUMBER = re.compile(r"[+-]?[\d,.]+(e[+-]?\d+)?( ?(%|B|kB|MB|GB|[kMGT]))?|-|")
+_NUMBER = re.compile(r"([<>] )?[+-]?[\d,.]+(e[+-]?\d+)?( ?(%|B|kB|MB|GB|[kMGT]))?|-|")
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
@@ -91,10 +91,10 @@ def section(asked: Section) -> str:
 
 def figure(asked: Figure) -> str:
     size = re.match(r'<svg [^>]*?viewBox="0 0 ([\d.]+) ', asked.picture)
-    klass = "wide" if asked.wide else "small" if size and float(size[1]) < 200 else ""
+    room = 'class="wide"' if asked.wide or not size else f'style="flex:0 1 {size[1]}px"'
     note = f"<figcaption>{escape(asked.note)}</figcaption>" if asked.note else ""
-    numbers = f"<details><summary>the numbers</summary>{table(asked.table)}</details>"
-    return f'<figure class="{klass}">{inline(asked.picture)}{note}{numbers}</figure>'
+    numbers = f"<details><summary>the numbers</summary>{table(asked.table)}</details>" if asked.table else ""
+    return f"<figure {room}>{inline(asked.picture)}{note}{numbers}</figure>"
 
 
 def table(asked: Table) -> str:

@@ -16,7 +16,8 @@ def plain(title: str, lead: str, sections: Sequence[Section], width: int = 100) 
         blocks.append(f"{printable(section.title)}\n{'-' * len(section.title)}")
         blocks.append(textwrap.fill(printable(section.says), width))
         for part in section.parts:
-            blocks.append(table(part if isinstance(part, Table) else part.table, width))
+            if (shown := part if isinstance(part, Table) else part.table) is not None:
+                blocks.append(table(shown, width))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -67,7 +67,7 @@ def short(value: float | None, digits: int = 3) -> str:
     if size >= 1e6:
         power = min(4, int(math.log10(size) / 3))
         return f"{short(value / 1000**power, digits)}{' kMGT'[power]}" if size < 1e15 else f"{value:.1e}"
-    if size >= 100 or value == int(value):
+    if size >= 100 or value == 0 or isinstance(value, int):
         return f"{value:,.0f}"
     if size < 1e-4:
         return f"{value:.{digits - 1}g}"
@@ -96,4 +96,9 @@ def in_bytes(count: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    """A share for people; what is not quite all is not told as all, nor a little as none."""
+    if share is None:
+        return "-"
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"

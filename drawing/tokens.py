@@ -1,6 +1,7 @@
 """A text as its tokens, each with a colour for its number: HTML, which wraps at any width."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from drawing.svg import escape
 
@@ -14,10 +15,11 @@ CSS = (
 
 
 def strip(
-    tokens: Sequence[str], values: Sequence[float | None], *, desc: str, notes: Sequence[str] = (),
+    tokens: Sequence[str | Mapping[str, Any]], values: Sequence[float | None], *, desc: str, notes: Sequence[str] = (),
     read: int | None = None, most: float | None = None,
 ) -> str:  # fmt: skip
-    """Tokens coloured by `values`: above zero `--up`, below `--down`, the stronger the larger.
+    """Tokens (texts, or {"text", "bytes"}) coloured by `values`: above zero `--up`, below `--down`, the larger
+    the stronger.
 
     `most`: what has the full colour (default: the largest here); `notes`: what is told of each when one points at it;
     `read`: the index of the token that gets a frame; `desc`: says what the colours mean.
@@ -36,7 +38,13 @@ def strip(
     return f'<p class="tokens" role="group" aria-label="{escape(desc)}">{"".join(spans)}</p>'
 
 
-def seen(token: str) -> str:
-    """A token with what has no ink made visible: a space is ·, a line's end ⏎, a tab →."""
+def seen(token: str | Mapping[str, Any]) -> str:
+    """A token with what has no ink made visible: a space is ·, a line's end ⏎, a tab →.
+
+    Of a token given as {"text", "bytes"} whose bytes are no whole character, the bytes: ‹f0‹9f.
+    """
+    if not isinstance(token, str):
+        broken = "\ufffd" in token["text"] and token.get("bytes")
+        token = "".join(f"‹{b:02x}" for b in token["bytes"]) if broken else token["text"]
     token = token.replace("\r\n", "⏎").replace("\n", "⏎").replace("\r", "⏎").replace("\t", "→").replace(" ", "·")
     return "".join(c if c.isprintable() else "\ufffd" for c in token) or "\ufffd"

@@ -148,8 +148,8 @@ def test_ticks_of_a_log_axis_are_powers_of_ten():
 
 
 def test_numbers_are_short():
-    assert [short(v) for v in (0, 0.01234, 1.234, 12.34, 1234, 140e6, 2.5e-7, None)] == [
-        "0", "0.0123", "1.23", "12.3", "1,234", "140M", "2.5e-07", "-",
+    assert [short(v) for v in (0, 2, 2.0, 0.01234, 1.234, 12.34, 1234, 140e6, 2.5e-7, None)] == [
+        "0", "2", "2.00", "0.0123", "1.23", "12.3", "1,234", "140M", "2.5e-07", "-",
     ]  # fmt: skip
     assert [in_bytes(b) for b in (930, 1500, 21e6, 4.3e9)] == ["930 B", "1.5 kB", "21 MB", "4.3 GB"]
     assert fitted("a long name", 30) == "a l…" and escape("\x00<") == "\ufffd&lt;"
