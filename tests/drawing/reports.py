@@ -75,10 +75,7 @@ def writer() -> dict[str, Any]:
     kinds = [
         {"kind": k, "tokens": 100, "base": 4.0 + i, "tuned": 3.0 + i} for i, k in enumerate(("word start", "number"))
     ]
-    tokens = [
-        {"id": 5, "text": " see", "base": 5.0, "tuned": 4.0},
-        {"id": 6, "text": " you", "base": 2.0, "tuned": 2.5},
-    ]
+    tokens = [{"id": 5, "text": " see", "bytes": [32]}, {"id": 6, "text": "\ufffd", "bytes": [240, 159]}]
     curves = [{k: v for k, v in row.items() if k in ("step", "loss", "part", "learning_rate")} for row in _curves()]
     samples = [{"step": s, "text": f"line {s} <s>"} for s in (0, 30, 60)]
     return {"run": _run("language"), "curves": curves, "gradients": classifier()["gradients"],
