@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from drawing.svg import STYLE, escape, inline, schemes
+from drawing.svg import RULES, escape, inline, schemes
 from drawing.tokens import CSS as TOKENS
 
 
@@ -52,7 +52,7 @@ CSS = (
     "padding:.15rem .6rem .15rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);"
     "min-width:2rem}"
     "th.n,td.n{text-align:right;white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}"
-    "th{font-weight:600}:focus-visible{outline:2px solid var(--c0);outline-offset:2px}" + STYLE + TOKENS
+    "th{font-weight:600}:focus-visible{outline:2px solid var(--c0);outline-offset:2px}" + RULES + TOKENS
 )
 _NUMBER = re.compile(r"([<>] )?[+-]?[\d,.]+(e[+-]?\d+)?( ?(%|B|kB|MB|GB|[kMGT]))?|-|")
 
