@@ -3,15 +3,19 @@
 All of it in log-odds, in nats: probabilities saturate, and differences of them say nothing near 0 and 1.
 """
 
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import data
 from anatomy.opened import ADAPTER, Opened
 from anatomy.updates import place_of
 from lora.targets import wrappers
 from training.evaluation import predict
+
+AT_ONCE = 64  # rows of a forward pass
 
 
 def classified(opened: Opened, text: str, notes: list[str]) -> dict[str, Any]:
@@ -39,11 +43,7 @@ def classified(opened: Opened, text: str, notes: list[str]) -> dict[str, Any]:
 
 def probabilities(opened: Opened, text: str, model: Any = None) -> list[float]:
     """As infer.py answers, with the model as it is now or with another one."""
-    asked = opened.classifier
-    if model is not None and model is not asked.model:
-        from dataclasses import replace
-
-        asked = replace(asked, model=model)
+    asked = opened.classifier if model is None else dataclasses.replace(opened.classifier, model=model)
     return asked.probabilities([text])[0]
 
 
@@ -73,17 +73,9 @@ def leave_one_out(opened: Opened, ids: list[int], label: int) -> list[float]:
     if len(ids) < 2:
         return []
     rows = [ids, *(ids[:i] + ids[i + 1 :] for i in range(len(ids)))]
-    batches = (
-        (range(at, at + len(part)), _batch(part)) for at in range(0, len(rows), 64) if (part := rows[at : at + 64])
-    )
+    batches = ((at, data.collate([rows[i] for i in at], 0)) for at in data.by_length(rows, AT_ONCE))
     whole, *without = log_odds(predict(opened.model, batches, len(rows), opened.place), label)
     return [value - whole for value in without]
-
-
-def _batch(rows: list[list[int]]) -> Any:
-    from data import collate
-
-    return collate(rows, 0)
 
 
 @torch.inference_mode()

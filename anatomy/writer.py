@@ -11,6 +11,7 @@ from torch import Tensor
 import data
 import gpt2
 from anatomy.opened import Opened
+from anatomy.texts import tokens
 from tasks.language import SAMPLE_SEED, SAMPLE_TOKENS, Windows
 from tasks.settings import locate
 from training.errors import UsageError
@@ -102,8 +103,6 @@ def kind_of(opened: Opened, token: int) -> str:
 def text_costs(opened: Opened, text: str, notes: list[str]) -> dict[str, Any]:
     """The contract's "text" of a writer: nats of each token, of base and tuned model; the end token before the first
     costs nothing."""
-    from anatomy.texts import tokens
-
     ids, cut = opened.encode(text)
     row = torch.tensor([ids])
     found = {"text": text, "cut": cut, "bytes": len(text.encode()), "tokens": tokens(opened, ids[1:])}
@@ -125,13 +124,13 @@ def samples(opened: Opened) -> list[dict[str, Any]]:
     return rows or [{"step": opened.kept_step, "text": write(opened, "")}]
 
 
-def write(opened: Opened, prompt: str, seed: int = SAMPLE_SEED, tokens: int = SAMPLE_TOKENS) -> str:
+def write(opened: Opened, prompt: str, seed: int = SAMPLE_SEED, most: int = SAMPLE_TOKENS) -> str:
     """A text that goes on from the prompt; "" where the model has no position left."""
     ids = opened.encode(prompt)[0]
     room = opened.model.config.n_positions - len(ids)
     if room < 1:
         return ""
-    how = gpt2.GenerationConfig(max_new_tokens=min(tokens, room), do_sample=True, temperature=0.8, top_k=40)
+    how = gpt2.GenerationConfig(max_new_tokens=min(most, room), do_sample=True, temperature=0.8, top_k=40)
     with opened.place.autocast():
         row = torch.tensor([ids], device=opened.place.device)
         written = gpt2.generate_ids(opened.model, row, how, seed=seed)[0, len(ids) :].tolist()
