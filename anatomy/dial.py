@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from anatomy import texts, writer
-from anatomy.opened import ADAPTER, copy_into, factors, open_run
-from anatomy.spectrum import Spectrum
+from anatomy.cuts import cut_weights, spectra_of
+from anatomy.opened import ADAPTER, copy_into, open_run
 from anatomy.updates import place_of
 from training.errors import UsageError
 
@@ -39,10 +39,9 @@ class Dial:
         self.steps = sorted({*opened.steps, self.best})
         self.ranks = list(range(1, self.config.r + 1))
         self._trained = {name: tensor.clone() for name, tensor in opened.weights().items()}  # of the best step
-        self._scaling = {path: layer.scaling[ADAPTER] for path, layer in opened.layers.items()}
         self._head = opened.head.original_module.weight.detach().clone() if opened.head else None
         self._lock, self._set = threading.Lock(), (self.best, self.config.r, 1.0)
-        self._spectra = lru_cache(maxsize=None)(self._spectra_of)
+        self._spectra = lru_cache(maxsize=None)(lambda step: spectra_of(opened, self._weights(step)))
         self._base_of = lru_cache(maxsize=8)(self._answer_of_base)
 
     def answer(self, text: str, step: int | None = None, rank: int | None = None, strength: float = 1.0) -> dict:
@@ -160,31 +159,13 @@ class Dial:
     def _turn(self, step: int, rank: int, strength: float) -> None:
         weights = dict(self._weights(step))
         if rank < self.config.r:
-            for path, spectrum in self._spectra(step).items():
-                weights |= self._cut(path, spectrum, rank)
+            weights = cut_weights(self.opened, weights, self._spectra(step), rank)
         if self._head is not None and strength != 1:
             name = next(name for name in weights if name.endswith("score.weight"))
             weights[name] = self._head + strength * (weights[name] - self._head)
         copy_into(self.opened.weights(), weights)
-        for path, layer in self.opened.layers.items():
-            layer.scaling[ADAPTER] = strength * self._scaling[path]
+        for layer in self.opened.layers.values():
+            layer.scaling[ADAPTER] = strength * self.config.scaling
 
     def _weights(self, step: int) -> Mapping[str, Tensor]:
         return self._trained if step == self.best else self.opened.snapshot(step)
-
-    def _cut(self, path: str, spectrum: Spectrum, rank: int) -> dict[str, Tensor]:
-        """A and B of the update's strongest directions, filled up with zeros, under their names in the file."""
-        A, B = factors(self.opened.layers[path])
-        small_A, small_B = spectrum.cut(rank)
-        cut_A, cut_B = torch.zeros_like(A), torch.zeros_like(B)
-        cut_A[: len(small_A)] = small_A
-        cut_B[:, : small_B.shape[1]] = small_B / self._scaling[path]
-        names = [n for n in self._trained if n.startswith(f"base_model.model.{path}.lora_")]
-        return dict(zip(names, (cut_A, cut_B)))
-
-    def _spectra_of(self, step: int) -> dict[str, Spectrum]:
-        weights, found = self._weights(step), {}
-        for path in self.opened.layers:
-            A, B = (tensor for name, tensor in weights.items() if name.startswith(f"base_model.model.{path}.lora_"))
-            found[path] = Spectrum.of(A, B, self._scaling[path])
-        return found

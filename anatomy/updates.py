@@ -26,7 +26,7 @@ def low_rank_updates(opened: Opened) -> list[dict[str, Any]]:
     rows = []
     for path, layer in opened.layers.items():
         A, B = factors(layer)
-        W0 = out_in(layer.base_layer, layer.base_layer.weight)
+        W0 = out_in(layer.base_layer)
         for part, span in spans(path, len(B)):
             spectrum = Spectrum.of(A, B[span], layer.scaling[ADAPTER])
             rows.append(place_of(path) | row_of(part, spectrum.values, W0[span]))
@@ -42,8 +42,8 @@ def dense_updates(opened: Opened) -> dict[str, tuple[Tensor, Tensor]]:
     found = {}
     for path, module in base.named_modules():
         if _MATRIX.fullmatch(f"{path}.weight"):
-            W0 = out_in(module, module.weight).float()
-            found[path] = (out_in(module, tuned[path].weight).float() - W0, W0)
+            W0 = out_in(module).float()
+            found[path] = (out_in(tuned[path]).float() - W0, W0)
     return found
 
 
@@ -89,6 +89,6 @@ def spans(path: str, outputs: int) -> Iterator[tuple[str | None, slice]]:
         yield from ((part, slice(i * third, (i + 1) * third)) for i, part in enumerate(PARTS))
 
 
-def out_in(module: nn.Module, weight: Tensor) -> Tensor:
-    """A weight as (out, in): only nn.Linear stores it so."""
-    return weight.detach() if isinstance(module, nn.Linear) else weight.detach().T
+def out_in(module: nn.Module) -> Tensor:
+    """A layer's weight as (out, in), sharing its memory: only nn.Linear stores it so."""
+    return module.weight.detach() if isinstance(module, nn.Linear) else module.weight.detach().T
