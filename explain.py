@@ -8,9 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from anatomy.report import report
-
 import drawing
+from anatomy.report import report
 from training.device import DEVICES, choose_place
 from training.errors import UsageError, run_door
 from training.files import write_atomically

@@ -26,14 +26,14 @@ from training.log import read_metrics  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
 ARMS = {"LoRA, r = 1": ("lora", 1), "LoRA, r = 8": ("lora", 8), "LoRA, r = 32": ("lora", 32), "full": ("full", 8)}
-RATES = {"lora": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
+RATES = {"lora": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "full": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
 
 
 @dataclass(frozen=True)
 class RatesConfig:
     preset: str = option("tiny", "recipe whose rate and rank are varied", group="what")
     arms: tuple[str, ...] = option(tuple(ARMS), "ways of training", group="what", choices=tuple(ARMS))
-    epochs: int = option(2, "passes over the training rows", group="what")
+    epochs: int = option(1, "passes over the training rows", group="what")
     max_steps: int = option(-1, "optimizer steps; above 0 it overrides the epochs", group="what")
     seed: int = option(42, "of every run", group="what")
     output_dir: str = option("work/rates", "where the runs go", group="files")
@@ -60,7 +60,14 @@ def settings_of(config: RatesConfig, way: str, r: int, rate: float) -> train.Tra
     """The preset with another rate and rank, scored and saved after its last step alone."""
     where = Path(config.output_dir) / f"{way}{r if way == 'lora' else ''}-{rate:g}"
     changes = {"num_train_epochs": config.epochs, "max_steps": config.max_steps, "seed": config.seed}
-    changes |= {"train": way, "lora_r": r, "learning_rate": rate, "also_test": None, "output_dir": str(where)}
+    changes |= {
+        "snapshots": 0,
+        "train": way,
+        "lora_r": r,
+        "learning_rate": rate,
+        "also_test": None,
+        "output_dir": str(where),
+    }
     changes |= {"eval_strategy": "no", "save_strategy": "no", "precision": "fp32"}
     return dataclasses.replace(train.recipe(config.preset), **changes)
 
