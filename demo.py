@@ -7,14 +7,15 @@ import ipaddress
 import os
 import socket
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anatomy.dial import STRONGEST, Dial
 from drawing import watching
+from drawing.svg import DARK, LIGHT
 from training.device import DEVICES, choose_place
-from training.errors import UsageError, run_door
+from training.errors import UsageError, run_door, visible
 from training.settings import check_range, option, parse
 
 EXAMPLES = """examples:
@@ -42,8 +43,6 @@ class DemoConfig:
 def main(config: DemoConfig) -> None:
     choose_place(config.device, "fp32")  # a wrong flag, and a missing library, are told before anything is loaded
     load_gradio()
-    from anatomy.dial import Dial
-
     listener = listen(config.host, config.port)
     with listener:
         app = application(page(Watch(Dial(config.run, config.device, config.model))), config.host)
@@ -64,31 +63,36 @@ def load_gradio() -> Any:
 
 
 class Watch:
-    """A dial and what is asked of it, one question at a time: its strength changes the weights."""
+    """A dial and what the page asks of it."""
 
     def __init__(self, dial: Any):
-        self.dial, self.lock = dial, threading.Lock()
-        self.best = dial.steps.index(dial.best)
+        self.dial, self.writes = dial, dial.task == "language"
+        self.start = dial.steps.index(dial.best), max(dial.ranks), 1.0  # time, rank, strength
+        # How far each layer's axis must reach, so that one sees singular values move and not axes.
+        self.tops: dict[str, float] = {}
+        for row in (row for step in dial.steps for row in dial.spectrum(step, None, STRONGEST)):
+            self.tops[row["layer"]] = max(self.tops.get(row["layer"], 0.0), *row["singular_values"])
 
     def look(self, text: str, time: float, rank: float, strength: float) -> str:
         """HTML for one position of the sliders."""
         text, long = text[:MOST], len(text) > MOST
         step, where = self.position(time, rank, strength)
-        with self.lock:
-            spectrum = self.dial.spectrum(step, int(rank), strength)
-            if self.dial.writes:
+        if not text.strip() and not self.writes:
+            return watching.nothing("Type a text above, and the answer stands here.")
+        try:
+            values = watching.spectra(self.dial.spectrum(step, int(rank), strength), self.tops)
+            if self.writes:
                 following = self.dial.next_tokens(text, step, int(rank), strength)
-                return watching.written(following, spectrum, where, long)
-            if not text.strip():
-                return watching.nothing("Type a text above, and the answer stands here.")
+                return watching.written(following, values, where, long)
             answer = self.dial.answer(text, step, int(rank), strength)
-        return watching.classified(answer | {"cut": long or answer.get("cut")}, spectrum, where)
+        except ValueError as error:  # a text that this run refuses
+            return watching.nothing(visible(str(error)))
+        return watching.classified(answer | {"cut": long or answer["cut"]}, values, where)
 
     def write(self, prompt: str, time: float, rank: float, strength: float, seed: float) -> str:
         """HTML of two lines with the same draws: the base's and that of the sliders."""
         step, _ = self.position(time, rank, strength)
-        with self.lock:
-            lines = [self.dial.sample(prompt[:MOST], step, int(rank), s, int(seed)) for s in (0.0, strength)]
+        lines = [self.dial.sample(prompt[:MOST], step, int(rank), s, int(seed)) for s in (0.0, strength)]
         return watching.sample(*lines)
 
     def position(self, time: float, rank: float, strength: float) -> tuple[int, str]:
@@ -101,7 +105,7 @@ class Watch:
 def page(watch: Watch) -> Any:
     """The Blocks: a text, three sliders, and one field of HTML."""
     gradio = load_gradio()
-    dial, writes = watch.dial, watch.dial.writes
+    dial, writes = watch.dial, watch.writes
     text = PROMPT if writes else TEXT
     quick = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     with gradio.Blocks(title="Watch an adapter", analytics_enabled=False) as blocks:
@@ -109,16 +113,17 @@ def page(watch: Watch) -> Any:
         typed = gradio.Textbox(text, label="Prompt" if writes else "Text", lines=2, max_lines=6, elem_id="text")
         with gradio.Row():
             sliders = [
-                gradio.Slider(0, max(1, len(dial.steps) - 1), watch.best, step=1, label="Time", elem_id="time",
+                gradio.Slider(0, max(1, len(dial.steps) - 1), watch.start[0], step=1, label="Time", elem_id="time",
                               info="which snapshot", interactive=len(dial.steps) > 1),
                 gradio.Slider(min(dial.ranks), max(2, *dial.ranks), max(dial.ranks), step=1, label="Rank",
                               elem_id="rank", info="directions kept", interactive=len(dial.ranks) > 1),
-                gradio.Slider(0, 1.5, 1, step=0.05, label="Strength", elem_id="strength",
+                gradio.Slider(0, STRONGEST, 1, step=0.05, label="Strength", elem_id="strength",
                               info="0: the base, 1: as trained"),
             ]  # fmt: skip
         asked = [typed, *sliders]
-        shown = gradio.HTML(safe(watch.look(text, watch.best, max(dial.ranks), 1.0)), elem_id="answer")
-        gradio.on([part.input for part in asked], lambda *values: safe(watch.look(*values)), asked, shown,
+        shown = gradio.HTML(safe(watch.look(text, *watch.start)), elem_id="answer")
+        # Not `input`: a text's knows nothing of what is deleted or pasted, a slider's nothing of its reset.
+        gradio.on([part.change for part in asked], lambda *values: safe(watch.look(*values)), asked, shown,
                   trigger_mode="always_last", **quick)  # fmt: skip
         if writes:
             with gradio.Row():
@@ -140,6 +145,8 @@ def application(blocks: Any, host: str) -> Any:
     import fastapi
 
     theme = gradio.themes.Default(font=SYSTEM, font_mono=["ui-monospace", "monospace"])
+    theme = theme.set(block_info_text_color=LIGHT["soft"], body_text_color_subdued=LIGHT["soft"],
+                      block_info_text_color_dark=DARK["soft"], body_text_color_subdued_dark=DARK["soft"])  # fmt: skip
     app = gradio.mount_gradio_app(
         fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="", footer_links=[], theme=theme,
         head=f"<style>{watching.CSS}</style>", ssr_mode=False, pwa=False, mcp_server=False, show_error=True,

@@ -7,7 +7,7 @@ from typing import Any
 class Made:
     """Two labels; each word adds its length to the log-odds, times strength, rank and time."""
 
-    steps, best, ranks, writes = [0, 20, 40, 60], 40, [1, 2, 3, 4], False
+    steps, best, ranks, task = [0, 20, 40, 60], 40, [1, 2, 3, 4], "classification"
     names = ["ham", "spam"]
 
     def gain(self, step: int | None, rank: int | None, strength: float) -> float:
@@ -31,7 +31,7 @@ class Made:
 
 
 class Writing(Made):
-    writes = True
+    task = "language"
 
     def next_tokens(
         self, prompt: str, step: int | None = None, rank: int | None = None, strength: float = 1.0, k: int = 10

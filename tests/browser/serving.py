@@ -3,6 +3,7 @@
 A process of its own, as where people start it; it prints the address, and a line for each try to reach another machine.
 """
 
+import contextlib
 import socket
 import sys
 
@@ -34,6 +35,7 @@ if __name__ == "__main__":
         with demo.listen("127.0.0.1", 0) as listener:
             app = demo.application(demo.page(demo.Watch(dial)), "127.0.0.1")
             print(f"open http://127.0.0.1:{listener.getsockname()[1]} in a browser", flush=True)
-            demo.serve(app, listener)
+            with contextlib.suppress(KeyboardInterrupt):
+                demo.serve(app, listener)
     else:
         demo.main(demo.DemoConfig(run=sys.argv[1], port=0))
