@@ -19,10 +19,9 @@ CSS = (
     "color:var(--ink)}.watch p,.watch summary,.watch td,.watch th,.watch li{color:var(--ink);font-size:.9rem}"
     ".watch .say{font-size:1.05rem;font-weight:600}.watch .soft{color:var(--soft)}.watch .figures{display:flex;"
     "flex-wrap:wrap;gap:.6rem}.watch figure{margin:0;min-width:0}.watch figure>svg{width:100%;height:auto}"
-    ".watch .scroll{overflow-x:auto}.watch table{overflow-wrap:break-word}.watch td,.watch th{"
-    "padding:.1rem .6rem .1rem 0;text-align:left}.watch td.n,.watch th.n{text-align:right;white-space:nowrap}.watch :focus-visible{outline:2px solid var(--c0)}"
-    + RULES
-    + TOKENS
+    ".watch .scroll{overflow-x:auto}.watch table{overflow-wrap:break-word}.watch td,.watch th{text-align:left;"
+    "padding:.1rem .6rem .1rem 0}.watch td.n,.watch th.n{text-align:right;white-space:nowrap}"
+    ".watch :focus-visible{outline:2px solid var(--c0)}" + RULES + TOKENS
 )
 
 
