@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+import infer
+import train
+
 pytest.importorskip("selenium", reason="selenium drives the browser (requirements-dev.txt)")
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -71,10 +74,10 @@ def test_strength_zero_shows_the_bases_probabilities(browser, demo_of):
 @pytest.mark.parametrize("dial", DIALS)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
-def test_it_is_readable_light_and_dark_on_a_telephone_and_on_a_desk(browser, demo_of, dial, dark, width):
+def test_it_is_readable_light_and_dark_on_a_telephone_and_on_a_desk(browser, faint, demo_of, dial, dark, width):
     opened(browser, demo_of(dial).address, width=width, dark=dark)
     assert browser.too_wide() <= 0
-    assert browser.faint("body") == []
+    assert faint("body") == []
     ground = browser.run("return getComputedStyle(document.querySelector('.watch')).backgroundColor")
     assert (ground == "rgb(22, 25, 29)") == dark
     for picture in browser.css("#answer svg"):
@@ -149,3 +152,30 @@ def test_a_page_under_another_name_gets_nothing(demo_of):
         connection.request("GET", "/", headers={"Host": host})
         assert connection.getresponse().status == (200 if host in ours else 403), host
         connection.close()
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base, messages_file, tmp_path_factory) -> str:
+    """A short run of a small base, with snapshots."""
+    directory = tmp_path_factory.mktemp("runs") / "lora"
+    common = {"model": str(tiny_base), "dataset": str(messages_file), "device": "cpu", "precision": "fp32"}
+    steps = {"max_steps": 6, "learning_rate": 1e-2, "snapshots": 3, "output_dir": str(directory)}
+    train.main(train.TrainConfig(**(common | steps)))
+    return str(directory)
+
+
+def test_with_a_real_run_strength_zero_is_the_base_and_one_is_the_tuned_model(browser, demo_of, run):
+    classifier = infer.load_classifier(run, device="cpu")
+    text = "free entry in our ten prize draw"
+    tuned = classifier.probabilities([text])[0][1]
+    with classifier.untrained() as untrained:
+        base = untrained.probabilities([text])[0][1]
+    opened(browser, demo_of(run).address)
+    type_text(browser, text)
+    browser.until(lambda: "draw" in browser.css("#answer .tokens")[0].text)
+    numbers = [cell.get_attribute("textContent") for cell in browser.css("#answer figure td.n")]
+    assert numbers[2:4] == [f"{100 * base:.1f} %", f"{100 * tuned:.1f} %"] and base != tuned
+    drag(browser, "strength", Keys.HOME, 1)
+    browser.until(lambda: "strength 0" in position(browser))
+    numbers = [cell.get_attribute("textContent") for cell in browser.css("#answer figure td.n")]
+    assert numbers[2:4] == [f"{100 * base:.1f} %"] * 2
