@@ -108,7 +108,7 @@ def page(watch: Watch) -> Any:
     dial, writes = watch.dial, watch.writes
     text = PROMPT if writes else TEXT
     quick = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    with gradio.Blocks(title="Watch an adapter", analytics_enabled=False) as blocks:
+    with gradio.Blocks(title="Watch an adapter", analytics_enabled=False, fill_width=True) as blocks:
         gradio.Markdown("# Watch an adapter\nThe base and what was learned on it, side by side.")
         typed = gradio.Textbox(text, label="Prompt" if writes else "Text", lines=2, max_lines=6, elem_id="text")
         with gradio.Row():

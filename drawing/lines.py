@@ -55,7 +55,7 @@ def axes(x: Scale, y: Scale, y_ticks: Sequence[float], x_label: str) -> list[str
     for value in y_ticks:
         parts.append(_line(x.start, y(value), x.end, y(value), "grid"))
         parts.append(text(x.start - 5, y(value) + 4, tick_label(value), "s e"))
-    most = max(1, int((x.end - x.start) / 52))
+    most = max(2, int((x.end - x.start) / 52))
     at = -math.inf
     for value in ticks(x.low, x.high, most, x.log):
         words = tick_label(value)

@@ -21,6 +21,7 @@ CSS = (
     "flex-wrap:wrap;gap:.6rem}.watch figure{margin:0;min-width:0}.watch figure>svg{width:100%;height:auto}"
     ".watch .scroll{overflow-x:auto}.watch table{overflow-wrap:break-word}.watch td,.watch th{text-align:left;"
     "padding:.1rem .6rem .1rem 0}.watch td.n,.watch th.n{text-align:right;white-space:nowrap}"
+    ".watch .pair{display:flex;gap:.5rem;align-items:baseline}.watch .pair b{flex:0 0 3.2rem}.watch .pair p{margin:0}"
     ".watch :focus-visible{outline:2px solid var(--c0)}" + RULES + TOKENS
 )
 
@@ -35,16 +36,16 @@ def classified(answer: Mapping[str, Any], values: str, where: str) -> str:
     prefix = answer["prefix"]
     most = max((abs(v) for values in prefix.values() for v in values), default=1.0)
     parts = [_say(said, where, answer.get("cut"))]
-    parts.append(_figures([answers(answer)]))
-    parts.append(f'<h3>Had the text ended there</h3><p class="soft">Each token has the colour of the answer after it: '
-                 f"orange for {escape(label)}, blue against it, the same scale for both.</p>")  # fmt: skip
     for name in ("base", "tuned"):
         notes = [f"log-odds {short(v)}" for v in prefix[name]]
         desc = f"{name}: the tokens, coloured by the log-odds of {label} after each."
-        parts.append(f"<p>{name}</p>{strip(answer['tokens'], prefix[name], desc=desc, notes=notes, most=most)}")
+        tokens = strip(answer["tokens"], prefix[name], desc=desc, notes=notes, most=most)
+        parts.append(f'<div class="pair"><b>{name}</b>{tokens}</div>')
+    told = f"Had the text ended there: orange for {label}, blue against it, one scale for both."
+    parts.append(f'<p class="soft">{escape(told)}</p>')
     cells = [[seen(t), short(a), short(b)] for t, a, b in zip(answer["tokens"], prefix["base"], prefix["tuned"])]
     parts.append(folded(Table(["up to", "base", "tuned"], cells, f"log-odds of {label}")))
-    return _whole([*parts, values])
+    return _whole([*parts, _figures([answers(answer)]), values])
 
 
 def written(following: Sequence[Mapping[str, Any]], values: str, where: str, cut: bool = False) -> str:

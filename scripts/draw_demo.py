@@ -20,8 +20,8 @@ WIDTH = 760  # pixels
 @dataclass(frozen=True)
 class DemoPictureConfig:
     run: str = option("runs/tiny", "directory of a run with snapshots", group="what")
-    text: str = option("Congratulations! You won, see you at 8", "what is typed", group="what")
-    height: int = option(620, "pixels of the page that are shown", group="what")
+    text: str = option("Congratulations! You won a free ticket, reply YES now", "what is typed", group="what")
+    height: int = option(940, "pixels of the page that are shown", group="what")
     output: str = option("demo.png", "picture to write (.png)", group="files")
 
 
