@@ -45,7 +45,7 @@ def pair(path: str, weights: Mapping[str, Tensor]) -> list[str]:
 
 def accuracy_by_rank(run: str, full: str, ranks: Sequence[int], device: str = "auto") -> list[dict[str, Any]]:
     """Accuracy on the test rows when each layer's update is cut to a rank: of a LoRA run, whose own rank is the most
-    there is, and of a run of whole weights. All else that was trained (head, biases, norms) stays. Rank 0: no update."""
+    there is, and of a run of whole weights. What else was trained (head, biases, norms) stays. Rank 0: no update."""
     lora, whole = open_run(run, device=device), open_run(full, device=device)
     task, rows = recorded_task(lora.classifier), {rank: {"rank": rank} for rank in ranks}
     own = {name: tensor.clone() for name, tensor in lora.weights().items()}

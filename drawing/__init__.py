@@ -9,10 +9,11 @@ from drawing.lines import lines, reliability
 from drawing.page import Figure, Section, Table, page
 from drawing.plain import plain
 from drawing.report import lead, sections, title
+from drawing.sheet import sheet
 from drawing.svg import inline
 from drawing.tokens import strip
 
 __all__ = [
     "Figure", "Section", "Table", "bars", "heat", "inline", "lead", "lines", "page", "plain", "reliability", "sections",
-    "stacked", "strip", "title",
+    "sheet", "stacked", "strip", "title",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import train  # noqa: E402
 from scripts.sweep import run_once  # noqa: E402
-from training.errors import run_door  # noqa: E402
+from training.errors import NonFiniteError, run_door  # noqa: E402
 from training.files import write_atomically  # noqa: E402
 from training.log import read_metrics  # noqa: E402
 from training.settings import option, parse  # noqa: E402
@@ -46,14 +46,22 @@ def main(config: RatesConfig) -> list[dict[str, Any]]:
     for arm in config.arms:
         way, r = ARMS[arm]
         for rate in RATES[way]:
-            settings = settings_of(config, way, r, rate)
-            steps = run_once(settings)["steps"]
-            loss = last_loss(Path(settings.output_dir))
-            rows.append({"arm": arm, "learning_rate": rate, "steps": steps, "validation_loss": loss})
-            print(f"{arm:<13} {rate:<8g} {loss:.4f}", flush=True)
+            loss = measured(settings_of(config, way, r, rate))
+            rows.append({"arm": arm, "learning_rate": rate, "validation_loss": loss})
+            print(f"{arm:<13} {rate:<8g} {'no number' if loss is None else f'{loss:.4f}'}", flush=True)
     about = {"preset": config.preset, "seed": config.seed, "rows": rows}
     write_atomically(Path(config.json), json.dumps(about, indent=2, allow_nan=False) + "\n")
     return rows
+
+
+def measured(settings: train.TrainConfig) -> float | None:
+    """Nats, on the validation part, after the last step; None where the rate was too high for any number."""
+    try:
+        run_once(settings)
+    except NonFiniteError:
+        return None
+    log = read_metrics(Path(settings.output_dir))
+    return [entry["loss"] for entry in log if entry.get("part") == "validation"][-1]
 
 
 def settings_of(config: RatesConfig, way: str, r: int, rate: float) -> train.TrainConfig:
@@ -70,11 +78,6 @@ def settings_of(config: RatesConfig, way: str, r: int, rate: float) -> train.Tra
     }
     changes |= {"eval_strategy": "no", "save_strategy": "no", "precision": "fp32"}
     return dataclasses.replace(train.recipe(config.preset), **changes)
-
-
-def last_loss(run: Path) -> float:
-    """Nats, on the validation part, after the last step."""
-    return [entry["loss"] for entry in read_metrics(run) if entry.get("part") == "validation"][-1]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What is told of a run agrees with what is computed otherwise; what is not there is told by a line."""
 
 import json
+import math
 import shutil
 import time
 
@@ -11,6 +12,7 @@ import gpt2
 import infer
 import lora
 import train
+from anatomy.dial import Dial
 from anatomy.report import report
 from tasks.evaluate import evaluated, recorded_task
 from training.metrics import BINS
@@ -256,3 +258,33 @@ def test_a_run_of_the_bundled_base_is_told_within_twenty_seconds(tmp_path, monke
     seen = report("run", text="Congratulations! You won a free ticket, reply YES now")
     assert len(seen["gradients"]) == 16 and len(json.dumps(seen)) < 1_000_000
     assert time.process_time() - start <= 30  # seconds of work, which two cores share
+
+
+def test_a_writer_of_whole_weights_is_looked_at_like_any_other(tiny_base, messages_file, tmp_path):
+    settings = {"task": "language", "train": "full", "model": str(tiny_base), "dataset": str(messages_file)}
+    settings |= {"device": "cpu", "precision": "fp32", "max_steps": 2, "output_dir": str(tmp_path / "run")}
+    train.main(train.TrainConfig(**settings))
+    seen, told = told_of(tmp_path / "run", text="see you at nine")
+    assert seen["updates"] and seen["writer"]["nats"]["base"] > 0 and seen["text"]["base"]
+    assert [row["name"] for row in seen["memory"]] == ["full"] and len(seen["writer"]["samples"]) == 1
+
+
+def test_of_more_than_two_labels_the_shares_are_told_of_each(tiny_base, messages, tmp_path):
+    rows = tmp_path / "topics.tsv"
+    names = ("ham", "spam", "other")
+    rows.write_text("".join(f"{names[i % 3]}\t{text}\n" for i, (_, text) in enumerate(messages)))
+    settings = {"model": str(tiny_base), "dataset": str(rows), "device": "cpu", "precision": "fp32", "max_steps": 2}
+    train.main(train.TrainConfig(**settings, output_dir=str(tmp_path / "run"), test_size=0.4))
+    seen, _ = told_of(tmp_path / "run", text=TEXT)
+    scores, text = seen["evaluation"], seen["text"]
+    assert scores["threshold_curve"] == [] and len(scores["label_names"]) == 3
+    for part in scores["by_length"]:
+        assert len(part["said"]) == len(part["true"]) == 3 and sum(part["said"]) == pytest.approx(1)
+    best = max(range(3), key=text["tuned"].__getitem__)
+    assert text["label"] == text["label_names"][best]
+    p = text["tuned"][best]
+    assert text["prefix"]["tuned"][-1] == pytest.approx(math.log(p / (1 - p)), abs=1e-4)
+    added = sum(row["value"] for row in text["contributions"])
+    assert added == pytest.approx(text["prefix"]["tuned"][-1] - text["prefix"]["base"][-1], abs=1e-4)
+    dial = Dial(tmp_path / "run")
+    assert dial.answer(TEXT)["label"] == text["label"] and dial.answer(TEXT)["tuned"] == text["tuned"]
