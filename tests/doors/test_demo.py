@@ -13,6 +13,7 @@ from training.settings import parse
 
 LOOPBACK = ("127.0.0.1", "127.0.0.1:7860", "localhost", "LocalHost:7860", "[::1]:7860", "[::1]")
 FOREIGN = ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7860", "[")
+FOREIGN += ("evillocalhost", "evil0.0.0.0")
 
 
 def outcome(host: str | None, listening: str = "127.0.0.1") -> int:
@@ -39,6 +40,11 @@ def test_this_machine_is_let_in(host):
 @pytest.mark.parametrize("host", [*FOREIGN, "192.168.0.7", None])
 def test_a_page_whose_name_was_bent_to_this_machine_is_not(host):
     assert outcome(host) == 403
+
+
+def test_a_name_of_this_machine_that_others_know_is_not_let_in_where_only_it_may_ask(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "box")
+    assert outcome("box:7860") == 403 and outcome("box:7860", "0.0.0.0") == 200
 
 
 @pytest.mark.parametrize("host", FOREIGN)
