@@ -54,7 +54,7 @@ def test_at_an_earlier_step_it_answers_with_the_copy_of_that_step(dial, runs, cl
     step = dial.steps[1]
     own = lora_state_dict(classifier.model)
     kept = {name: tensor.clone() for name, tensor in own.items()}
-    copy = read_snapshot(runs / "lora" / "snapshots", step)
+    copy = read_snapshot(runs / "lora" / "snapshots", step, own)
     try:
         for name in own:
             own[name].copy_(copy[name])
