@@ -156,6 +156,10 @@ class Opened:
                 self.tokenizer, [self.classifier.rule.apply(data.Row(text, None, "text"))], self.max_length
             )
             return list(ids[0]), bool(cut)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
         ids, cut = data.encode(self.tokenizer, [text], self.max_length - 1)
         return [self.tokenizer.eos_token_id, *ids[0]], bool(cut)
 

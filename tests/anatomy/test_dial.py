@@ -148,3 +148,15 @@ def test_the_bundled_base_answers_at_once(tmp_path, monkeypatch):
         dial.spectrum(dial.steps[number % 16], 1 + number % 8, number / 20)
         drags.append(time.process_time() - start)
     assert statistics.median(answers) <= 0.12 and statistics.median(drags) <= 0.3  # twice the bars: seconds of work
+
+
+def test_bytes_that_are_no_text_are_refused_by_both_kinds(runs, dial):
+    for each in (dial, Dial(runs / "writer")):
+        with pytest.raises(DataError):
+            each.answer("half a \ud83d character")
+
+
+def test_without_results_the_adapter_stands_at_the_last_time(runs, tmp_path):
+    run = shutil.copytree(runs / "lora", tmp_path / "run")
+    (run / "results.json").unlink()
+    assert (Dial(run).best, Dial(run).steps) == (8, [0, 4, 8])
