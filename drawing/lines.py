@@ -13,13 +13,15 @@ SMALL = 200  # pixels: narrower pictures have fewer ticks
 
 def lines(
     series: Mapping[str, Points], *, title: str, desc: str, x_label: str = "", y_label: str = "", width: float = 340,
-    height: float = 230, log_x: bool = False, log_y: bool = False, y_range: tuple[float, float] | None = None,
+    height: float = 230, log_x: bool = False, log_y: bool = False, x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
     from_zero: bool = False, thin: Iterable[str] = (), marks: Iterable[str] = (), rule: float | None = None,
 ) -> str:  # fmt: skip
     """One curve a name. A y of None (or no number, or none that a log axis has) is a gap.
 
     `thin`: names of noisy curves; `marks`: names whose points are dots as well; `rule`: an x that gets an upright line;
-    `from_zero`: the y axis holds 0; `y_range`: its ends, instead of those that the points ask for.
+    `from_zero`: the y axis holds 0; `x_range`, `y_range`: the ends of an axis, instead of those that the points
+    ask for.
     """
     shown = {name: [p for p in points if _drawn(p, log_x, log_y)] for name, points in series.items()}
     xs, ys = ([p[i] for points in shown.values() for p in points] for i in (0, 1))
@@ -31,7 +33,7 @@ def lines(
     y = Scale(low, high, height - (36 if x_label else 22), top + 6, log_y)
     y_ticks = ticks(low, high, 5 if height > 160 else 3, log_y)
     left = 14 + max((extent(tick_label(v)) for v in y_ticks), default=0)
-    x = Scale(*span(xs, log_x), left, width - 12, log_x)
+    x = Scale(*(x_range or span(xs, log_x)), left, width - 12, log_x)
     body = [*key, *axes(x, y, y_ticks, x_label)]
     if y_label:
         body.append(text(8, 34 + tall, y_label, "s"))
@@ -53,7 +55,7 @@ def axes(x: Scale, y: Scale, y_ticks: Sequence[float], x_label: str) -> list[str
     for value in y_ticks:
         parts.append(_line(x.start, y(value), x.end, y(value), "grid"))
         parts.append(text(x.start - 5, y(value) + 4, tick_label(value), "s e"))
-    most = max(1, int((x.end - x.start) / 52))
+    most = max(2, int((x.end - x.start) / 52))
     at = -math.inf
     for value in ticks(x.low, x.high, most, x.log):
         words = tick_label(value)

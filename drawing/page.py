@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from drawing.svg import STYLE, escape, inline, schemes
+from drawing.svg import RULES, escape, inline, schemes
 from drawing.tokens import CSS as TOKENS
 
 
@@ -15,6 +15,7 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    folded: bool = False  # on a page it opens by a click
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ CSS = (
     "min-width:0}figure.wide{flex-basis:100%;max-width:100%}figure>svg{"
     "width:100%;height:auto}.chart{border:1px solid var(--grid);border-radius:4px}.note,figcaption,caption{color:"
     "var(--soft);font-size:.85rem;text-align:left}summary{color:var(--soft);font-size:.85rem;cursor:pointer}"
-    ".scroll{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-size:.85rem;margin:.4rem 0}th,td{"
+    ".scroll{overflow-x:auto;max-width:100%}table{overflow-wrap:break-word;"
+    "border-collapse:collapse;font-size:.85rem;margin:.4rem 0}th,td{"
     "padding:.15rem .6rem .15rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);"
     "min-width:2rem}"
     "th.n,td.n{text-align:right;white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}"
-    "th{font-weight:600}:focus-visible{outline:2px solid var(--c0);outline-offset:2px}" + STYLE + TOKENS
+    "th{font-weight:600}:focus-visible{outline:2px solid var(--c0);outline-offset:2px}" + RULES + TOKENS
 )
 _NUMBER = re.compile(r"([<>] )?[+-]?[\d,.]+(e[+-]?\d+)?( ?(%|B|kB|MB|GB|[kMGT]))?|-|")
 
@@ -82,7 +84,7 @@ def section(asked: Section) -> str:
             parts.append(f'<div class="figures">{"".join(figures)}</div>')
             figures = []
         if part is not None:
-            parts.append(table(part))
+            parts.append(folded(part) if part.folded else table(part))
     return (
         f'<section id="{escape(asked.name)}"><h2>{escape(asked.title)}</h2>'
         f'<p class="says">{escape(asked.says)}</p>{"".join(parts)}</section>'
@@ -93,8 +95,12 @@ def figure(asked: Figure) -> str:
     size = re.match(r'<svg [^>]*?viewBox="0 0 ([\d.]+) ', asked.picture)
     room = 'class="wide"' if asked.wide or not size else f'style="flex:0 1 {size[1]}px"'
     note = f"<figcaption>{escape(asked.note)}</figcaption>" if asked.note else ""
-    numbers = f"<details><summary>the numbers</summary>{table(asked.table)}</details>" if asked.table else ""
+    numbers = folded(asked.table) if asked.table else ""
     return f"<figure {room}>{inline(asked.picture)}{note}{numbers}</figure>"
+
+
+def folded(asked: Table) -> str:
+    return f"<details><summary>the numbers</summary>{table(asked)}</details>"
 
 
 def table(asked: Table) -> str:

@@ -37,9 +37,8 @@ def schemes(selector: str) -> str:
     return f"{selector}{{{variables(LIGHT)}}}{dark}"
 
 
-STYLE = (
-    schemes(".chart")
-    + f".chart{{font:11px {FONT};max-width:100%;height:auto}}.chart text{{fill:var(--ink)}}"
+RULES = (  # of a picture, for what gives it the colours
+    f".chart{{font:11px {FONT};max-width:100%;height:auto}}.chart text{{fill:var(--ink)}}"
     + ".chart .t{font-size:13px;font-weight:600}.chart .s{fill:var(--soft)}.chart .e{text-anchor:end}"
     + ".chart .m{text-anchor:middle}.chart .paper{fill:var(--paper)}.chart .grid{stroke:var(--grid)}"
     + ".chart .zero{stroke:var(--soft)}.chart .heat{fill:var(--tint)}.chart path{fill:none;stroke-width:1.8;"
@@ -47,6 +46,7 @@ STYLE = (
     + "".join(f".chart .f{i}{{fill:var(--c{i})}}.chart .l{i}{{stroke:var(--c{i})}}" for i in range(COLORS))
     + ".chart .l1{stroke-dasharray:6 2}.chart .l2{stroke-dasharray:2 2}.chart .l3{stroke-dasharray:8 2 2 2}"
 )
+STYLE = schemes(".chart") + RULES
 
 
 def escape(text: object) -> str:
@@ -90,7 +90,7 @@ def chart(width: float, height: float, title: str, desc: str, body: Iterable[str
 
 
 def inline(picture: str) -> str:
-    """A picture without its style, for a page that has STYLE once."""
+    """A picture without its style, for a page that has RULES and the colours once."""
     return picture.replace(f"<style>{STYLE}</style>", "")
 
 

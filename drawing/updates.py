@@ -110,4 +110,4 @@ def _numbers(rows: Sequence[Report], others: Mapping[str, Report]) -> Table:
             if found:
                 values = [short(v) for v in found["singular_values"][:IN_TABLE]]
                 cells.append([row["layer"], of, *values, *["-"] * (IN_TABLE - len(values))])
-    return Table(["layer", "of", *map(str, range(1, IN_TABLE + 1))], cells, "Singular values")
+    return Table(["layer", "of", *map(str, range(1, IN_TABLE + 1))], cells, "Singular values", folded=True)
