@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import infer
-import train
 from anatomy.dial import Dial
 from data import DataError
 from lora.checkpoint import lora_state_dict
@@ -134,10 +133,8 @@ def test_a_writer_says_what_comes_next_and_writes_the_same_with_the_same_seed(ru
 
 
 @pytest.mark.slow
-def test_the_bundled_base_answers_at_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    train.main(train.read_settings(["--output_dir", "run", "--max_steps", "20", "--device", "cpu"]))
-    dial, answers, drags = Dial("run"), [], []
+def test_the_bundled_base_answers_at_once(bundled):
+    dial, answers, drags = Dial(bundled), [], []
     for number in range(15):
         start = time.process_time()
         dial.answer(f"Congratulations! You won ticket {number}, reply YES now")
