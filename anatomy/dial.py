@@ -35,13 +35,14 @@ class Dial:
             raise UsageError(f"{run}: is a whole model, which has no adapter to turn; give a run of --train lora")
         self.task, self.config = opened.task, opened.model.peft_config[ADAPTER]
         self.label_names = opened.classifier.label_names if opened.classifier else []
-        self.best = opened.kept_step if opened.kept_step is not None else 0
+        known = opened.kept_step
+        self.best = known if known is not None else max(opened.steps, default=0)  # without results.json: the last
         self.steps = sorted({*opened.steps, self.best})
         self.ranks = list(range(1, self.config.r + 1))
         self._trained = {name: tensor.clone() for name, tensor in opened.weights().items()}  # of the best step
         self._head = opened.head.original_module.weight.detach().clone() if opened.head else None
         self._lock, self._set = threading.Lock(), (self.best, self.config.r, 1.0)
-        self._spectra = lru_cache(maxsize=None)(lambda step: spectra_of(opened, self._weights(step)))
+        self._spectra = lru_cache(maxsize=16)(lambda step: spectra_of(opened, self._weights(step)))
         self._base_of = lru_cache(maxsize=8)(self._answer_of_base)
 
     def answer(self, text: str, step: int | None = None, rank: int | None = None, strength: float = 1.0) -> dict:

@@ -23,7 +23,6 @@ from tasks.model import put_on
 from tasks.product import load_base, load_product, product_directory
 from tasks.record import TaskRecord
 from training.device import Place, choose_place
-from training.errors import StateError
 from training.snapshots import FOLDER, read_snapshot, snapshots
 
 ADAPTER = "default"  # the name under which `load_adapter` puts it in
@@ -103,11 +102,9 @@ class Opened:
         return {}
 
     def snapshot(self, step: int) -> dict[str, Tensor]:
-        """The copy of that step. Raises StateError where it does not fit the model."""
-        found, own = read_snapshot(self.run / FOLDER, step), self.weights()
-        if {n: t.shape for n, t in found.items()} != {n: t.shape for n, t in own.items()}:
-            raise StateError(f"{self.run / FOLDER}: the copy of step {step} does not fit this run; leave it out")
-        return {name: found[name].to(own[name]) for name in own}
+        """The copy of that step; raises StateError where it cannot be used."""
+        own = self.weights()
+        return {name: tensor.to(own[name]) for name, tensor in read_snapshot(self.run / FOLDER, step, own).items()}
 
     @contextlib.contextmanager
     def at(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
@@ -159,6 +156,10 @@ class Opened:
                 self.tokenizer, [self.classifier.rule.apply(data.Row(text, None, "text"))], self.max_length
             )
             return list(ids[0]), bool(cut)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
         ids, cut = data.encode(self.tokenizer, [text], self.max_length - 1)
         return [self.tokenizer.eos_token_id, *ids[0]], bool(cut)
 

@@ -121,7 +121,7 @@ def update_map(found: dict[str, Any]) -> str:
         least, most = min(map(min, values)), max(map(max, values))
         pictures.append(drawing.heat(
             [f"block {block}" for block in blocks], [c.removeprefix("attn.") for c in columns],
-            values, title=f"{name}: size of the update, % of the weights", form=lambda v: f"{100 * v:.1f}", width=420,
+            values, title=f"{name}: size of the update, % of the weights", form=lambda v: f"{100 * v:.1f}", width=480,
             desc=f"Blocks down, matrices across; from {least:.1%} to {most:.1%}.",
         ))  # fmt: skip
     return drawing.sheet(

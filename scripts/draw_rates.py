@@ -37,7 +37,7 @@ def main(config: RatesConfig) -> None:
     for arm, points in arms.items():
         rate, loss = best(points)
         cells = "".join(f"  {rate:g}: {'-' if loss is None else f'{loss:.3f}'}" for rate, loss in points)
-        print(f"{arm:<12} least {loss:.3f} at {rate:g}; {cells}")
+        print(f"{arm:<13} least {loss:.3f} at {rate:g}; {cells}")
     write_atomically(Path(config.output), picture(arms))
     print(f"written to {config.output}")
 

@@ -49,8 +49,8 @@ def main(config: RatesConfig) -> list[dict[str, Any]]:
             loss = measured(settings_of(config, way, r, rate))
             rows.append({"arm": arm, "learning_rate": rate, "validation_loss": loss})
             print(f"{arm:<13} {rate:<8g} {'no number' if loss is None else f'{loss:.4f}'}", flush=True)
-    about = {"preset": config.preset, "seed": config.seed, "rows": rows}
-    write_atomically(Path(config.json), json.dumps(about, indent=2, allow_nan=False) + "\n")
+    about = {"preset": config.preset, "epochs": config.epochs, "max_steps": config.max_steps, "seed": config.seed}
+    write_atomically(Path(config.json), json.dumps(about | {"rows": rows}, indent=2, allow_nan=False) + "\n")
     return rows
 
 

@@ -59,11 +59,17 @@ def snapshots(directory: Path) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
-def read_snapshot(directory: Path, step: int) -> dict[str, Tensor]:
-    """The tensors of one copy. Raises StateError, naming the file, if it cannot be read or a number is not finite."""
+def read_snapshot(directory: Path, step: int, like: Tensors) -> dict[str, Tensor]:
+    """The tensors of one copy, which must have names and shapes `like` these.
+
+    Raises StateError, naming the file, if it has others, cannot be read, or holds a number that is not finite.
+    """
     path = directory / f"step-{step:06d}.safetensors"
-    tensors = dict(TensorFile(path).items())
+    file = TensorFile(path)
+    if file.shapes != {name: tuple(tensor.shape) for name, tensor in like.items()}:  # before any of it is read
+        raise StateError(f"{path}: does not fit this run; leave the file out")
+    tensors = {name: file[name] for name in like}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise StateError(f"{path}: {name[:200]!a} holds values that are no finite numbers; leave the file out")
+            raise StateError(f"{path}: {name} holds values that are no finite numbers; leave the file out")
     return tensors

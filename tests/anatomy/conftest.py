@@ -17,3 +17,11 @@ def runs(tiny_base, messages_file, tmp_path_factory):
     for name, changes in kinds.items():
         train.main(train.TrainConfig(**(common | changes), output_dir=str(directory / name)))
     return directory
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory):
+    """A short run of the default settings, for what must not take long."""
+    run = tmp_path_factory.mktemp("bundled") / "run"
+    train.main(train.read_settings(["--output_dir", str(run), "--max_steps", "20", "--device", "cpu"]))
+    return run

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import infer
-import train
 from anatomy.dial import Dial
 from data import DataError
 from lora.checkpoint import lora_state_dict
@@ -54,7 +53,7 @@ def test_at_an_earlier_step_it_answers_with_the_copy_of_that_step(dial, runs, cl
     step = dial.steps[1]
     own = lora_state_dict(classifier.model)
     kept = {name: tensor.clone() for name, tensor in own.items()}
-    copy = read_snapshot(runs / "lora" / "snapshots", step)
+    copy = read_snapshot(runs / "lora" / "snapshots", step, own)
     try:
         for name in own:
             own[name].copy_(copy[name])
@@ -134,10 +133,8 @@ def test_a_writer_says_what_comes_next_and_writes_the_same_with_the_same_seed(ru
 
 
 @pytest.mark.slow
-def test_the_bundled_base_answers_at_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    train.main(train.read_settings(["--output_dir", "run", "--max_steps", "20", "--device", "cpu"]))
-    dial, answers, drags = Dial("run"), [], []
+def test_the_bundled_base_answers_at_once(bundled):
+    dial, answers, drags = Dial(bundled), [], []
     for number in range(15):
         start = time.process_time()
         dial.answer(f"Congratulations! You won ticket {number}, reply YES now")
@@ -148,3 +145,15 @@ def test_the_bundled_base_answers_at_once(tmp_path, monkeypatch):
         dial.spectrum(dial.steps[number % 16], 1 + number % 8, number / 20)
         drags.append(time.process_time() - start)
     assert statistics.median(answers) <= 0.12 and statistics.median(drags) <= 0.3  # twice the bars: seconds of work
+
+
+def test_bytes_that_are_no_text_are_refused_by_both_kinds(runs, dial):
+    for each in (dial, Dial(runs / "writer")):
+        with pytest.raises(DataError):
+            each.answer("half a \ud83d character")
+
+
+def test_without_results_the_adapter_stands_at_the_last_time(runs, tmp_path):
+    run = shutil.copytree(runs / "lora", tmp_path / "run")
+    (run / "results.json").unlink()
+    assert (Dial(run).best, Dial(run).steps) == (8, [0, 4, 8])

@@ -251,11 +251,9 @@ def test_a_run_that_trained_no_whole_weights_is_not_set_beside(runs):
 
 
 @pytest.mark.slow
-def test_a_run_of_the_bundled_base_is_told_within_twenty_seconds(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    train.main(train.read_settings(["--output_dir", "run", "--max_steps", "20", "--device", "cpu"]))
+def test_a_run_of_the_bundled_base_is_told_within_twenty_seconds(bundled):
     start = time.process_time()
-    seen = report("run", text="Congratulations! You won a free ticket, reply YES now")
+    seen = report(bundled, text="Congratulations! You won a free ticket, reply YES now")
     assert len(seen["gradients"]) == 16 and len(json.dumps(seen)) < 1_000_000
     assert time.process_time() - start <= 30  # seconds of work, which two cores share
 

@@ -56,7 +56,7 @@ def test_a_copy_holds_what_the_adapter_file_holds_and_the_first_one_is_before_tr
             assert not tensor.any() and last[name].any(), name
 
 
-@pytest.mark.promise("P1")
+@pytest.mark.promise("P2")
 @pytest.mark.parametrize("step", [2, 4, 6])
 def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_copies(start, step):
     run = start("run", "--snapshots=3", "--save_total_limit=9")

@@ -33,7 +33,7 @@ def test_each_rate_is_measured_once_and_the_table_and_the_picture_are_of_what_wa
     draw = script("draw_rates")
     draw.main(draw.RatesConfig(rates=config.json, output=str(tmp_path / "rates.svg")))
     out = capsys.readouterr().out
-    assert f"0.03: {rows[1]['validation_loss']:.3f}" in out and "full         least" in out
+    assert f"0.03: {rows[1]['validation_loss']:.3f}" in out and "full          least" in out
     assert ElementTree.parse(tmp_path / "rates.svg").getroot().tag.endswith("svg")
 
 

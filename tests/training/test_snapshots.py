@@ -61,8 +61,10 @@ def test_other_files_in_the_folder_are_left_alone(keeper, tmp_path):
 def test_a_copy_that_is_cut_off_or_not_finite_is_refused_with_its_name(tmp_path):
     path = tmp_path / "step-000004.safetensors"
     save_file({"w": torch.tensor([1.0, float("nan")])}, path)
-    with pytest.raises(StateError, match="step-000004.safetensors: 'w' holds values that are no finite numbers"):
-        read_snapshot(tmp_path, 4)
+    with pytest.raises(StateError, match="step-000004.safetensors: w holds values that are no finite numbers"):
+        read_snapshot(tmp_path, 4, {"w": torch.zeros(2)})
+    with pytest.raises(StateError, match="step-000004.safetensors: does not fit this run"):
+        read_snapshot(tmp_path, 4, {"w": torch.zeros(3)})
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(StateError, match="step-000004.safetensors: not a whole safetensors file"):
-        read_snapshot(tmp_path, 4)
+        read_snapshot(tmp_path, 4, {"w": torch.zeros(2)})
