@@ -54,6 +54,12 @@ def test_nor_is_it_where_other_machines_are_let_in(host):
     assert outcome("box.home:7860", "box.home") == 200
 
 
+def test_the_address_is_one_that_a_browser_opens():
+    assert [demo.address(h, 80) for h in ("127.0.0.1", "0.0.0.0", "::", "::1", "10.0.0.7")] == [
+        "http://127.0.0.1:80", "http://127.0.0.1:80", "http://[::1]:80", "http://[::1]:80", "http://10.0.0.7:80",
+    ]  # fmt: skip
+
+
 def call(*argv) -> int:
     return run_door(lambda: demo.main(parse(demo.DemoConfig, argv, prog="demo.py", description="")))
 
