@@ -17,10 +17,10 @@ from training.report import terminal_width
 from training.settings import option, parse
 
 EXAMPLES = """examples:
-  python explain.py runs/tiny                                   writes runs/tiny/report.html
+  python explain.py runs/tiny                                    writes runs/tiny/report.html
   python explain.py runs/tiny --text "Congratulations! You won"  one text, step by step, as well
-  python explain.py runs/tiny --full runs/full                  beside a run of --train full
-  python explain.py runs/tiny --plain                           tables on the screen"""
+  python explain.py runs/tiny --full runs/full                   beside a run of --train full
+  python explain.py runs/tiny --plain                            tables on the screen"""
 
 
 @dataclass(frozen=True)
