@@ -21,7 +21,7 @@ import data
 import gpt2
 import lora
 from tasks.config import TASKS, TrainConfig
-from tasks.model import build_model, put_on
+from tasks.model import build_model, put_on, snapshots_of
 from tasks.product import save_product
 from tasks.settings import ROOT, default_directory, files_of, locate, recipe, retyped, settings_from, source_of
 from tasks.steps import Epochs, naming
@@ -119,9 +119,11 @@ def fit(
     trainee = Trainee(lora.trainable_parameters(model), optimizer, scaler, place)
     torch.manual_seed(ranks.seed(config.seed))
     trainee.start(run, state, config)
+    snapshots = snapshots_of(model, config, run.path, epochs.total, ranks)
     with StopRequest() as stop, Progress(epochs.total, state.step, config.logging_steps, place.fast) as progress:
         if state.unscored:
             assess(model, task, config, place, run, state, progress)
+        snapshots.keep(state.step, state.best_step)
         for number in range(state.step, epochs.total):
             state.start_clock()
             step = epochs.step(number)
@@ -148,6 +150,7 @@ def fit(
             wanted = stopped_by or is_best or due(config.save_strategy, config.save_steps, state.step, step.ends_epoch)
             if wanted and not last:
                 trainee.save(run, state, config)
+            snapshots.keep(state.step, state.best_step)
             if stopped_by:
                 raise Stopped(f"stopped after step {state.step}", stopped_by)
     state.kept_step = trainee.load_best(run, state) if config.load_best_model_at_end else state.step

@@ -18,6 +18,16 @@ from gpt2.hub import resolve_model
 _END_OF_TEXT = "<|endoftext|>"
 
 
+def _byte_of_character() -> dict[str, int]:
+    """The character that stands for each byte in vocab.json: itself where it is seen, else one from U+0100 on."""
+    seen = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    hidden = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + n): byte for n, byte in enumerate(hidden)}
+
+
+_BYTES = _byte_of_character()
+
+
 class Tokenizer:
     """Text to token ids and back. `<|endoftext|>` inside a text is ordinary text here, never the special token."""
 
@@ -61,6 +71,13 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         with _panic_told(self.directory):
             return self._bpe.decode(list(ids), skip_special_tokens=False)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for; it may be part of a character only. Raises ValueError for an id without a token."""
+        written = self._bpe.id_to_token(token)
+        if written is None:
+            raise ValueError(f"there is no token {token}; the tokenizer has {self.vocab_size:,}")
+        return b"".join(bytes([_BYTES[c]]) if c in _BYTES else c.encode() for c in written)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Copy the two files beside a saved model."""

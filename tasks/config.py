@@ -78,6 +78,7 @@ class TrainConfig:
     save_strategy: str = option("epoch", "when to save", group="files", rare=True, choices=STRATEGIES, resume=MAY)
     save_steps: int = option(50, "with --save_strategy steps", group="files", rare=True, resume=MAY)
     save_total_limit: int = option(2, "newest checkpoints kept, besides the best", group="files", rare=True, resume=MAY)
+    snapshots: int = option(0, "copies of A, B and head over the run, to look at", group="files")
     logging_steps: int = option(10, "report every so many steps", group="files", rare=True, resume=MAY)
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES, resume=MAY)
     precision: str = option("auto", "of the matrix products", group="machine", choices=PRECISIONS, resume=MAY)
@@ -91,6 +92,7 @@ class TrainConfig:
                       "per_device_eval_batch_size", "save_steps", "save_total_limit", "logging_steps", "max_length")
         check_range(self, at_least_1, 1)
         check_range(self, ("max_train_rows",), 1)
+        check_range(self, ("snapshots",), 0, below=10_000)
         check_range(self, ("lora_r",), 1, below=2**31)  # with more, torch cannot tell how large a tensor would be
         check_range(self, ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "seed", "split_seed"), 0)
         check_range(self, ("lora_alpha",), 0, open=True)

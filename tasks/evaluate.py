@@ -96,13 +96,14 @@ def _task(classifier: Classifier, dataset: data.TextDataset, split: data.Split) 
 
 
 def evaluated(
-    classifier: Classifier, task: Classification, known: Classification | None, batch_size: int, errors: int = 0
-) -> dict[str, Any]:
+    classifier: Classifier, task: Classification, known: Classification | None, batch_size: int, errors: int = 0,
+    kept: dict[str, Tensor] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The scores on the test rows of `task`, before and after training, and the baselines of `known`'s training rows.
 
     The keys are those of results.json, and: `mcnemar` of before and after, `best_threshold` on the validation part,
     `recall_at_1_percent_false_positives`, `per_label` of more than two labels, `threshold` and `after_threshold` where
-    the classifier has one, and `errors`, the surest mistakes.
+    the classifier has one, and `errors`, the surest mistakes. Into `kept` go the tuned model's logits, as "test".
     """
 
     def logits(asked: Classifier, part: str, of: Classification = task) -> Tensor:
@@ -113,6 +114,8 @@ def evaluated(
 
     truth = torch.tensor(task.rows.labels(task.rows.split.test))
     tuned, found = logits(classifier, "test"), {}
+    if kept is not None:
+        kept["test"] = tuned
     try:
         with classifier.untrained() as untrained:
             base = logits(untrained, "test")

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import gpt2
 import lora
 from training import dropout
 from training.device import Place
+from training.distributed import Ranks
+from training.snapshots import FOLDER, Snapshots
 
 
 def build_model(config: Any, directory: Path, task: Any) -> tuple[nn.Module, str]:
@@ -31,6 +33,20 @@ def build_model(config: Any, directory: Path, task: Any) -> tuple[nn.Module, str
         model.requires_grad_(False)
         model.score.requires_grad_(True)
     return model, fingerprint
+
+
+def snapshots_of(model: nn.Module, config: Any, run: Path, total: int, ranks: Ranks) -> Snapshots:
+    """Who keeps the copies that `--snapshots` asks for, under peft's keys: of A, B and the head, or of the head."""
+
+    def weights() -> dict[str, Tensor]:
+        if config.train == "lora":
+            return lora.lora_state_dict(model)
+        return {f"base_model.model.{name}": p.detach() for name, p in lora.trainable_parameters(model).items()}
+
+    whole = config.train == "full"  # as large as the model, each
+    if config.snapshots and whole and ranks.is_main:
+        print("--snapshots: full fine-tuning keeps none; each would be a whole model")
+    return Snapshots(run / FOLDER, config.snapshots if ranks.is_main and not whole else 0, total, weights)
 
 
 def put_on(model: nn.Module, place: Place, hold: bool = True) -> nn.Module:

@@ -36,7 +36,7 @@ def save_checkpoint(root: Path, step: int, tensors: dict[str, Tensors], state: d
     path = root / f"step-{step:06d}"
     with atomic_directory(path) as directory:
         for name, group in tensors.items():
-            _write_tensors(directory / f"{name}.safetensors", group)
+            write_tensors(directory / f"{name}.safetensors", group)
         content = json.dumps({"format": FORMAT} | state, indent=2, allow_nan=False)
         (directory / "state.json").write_text(content, encoding="utf-8")
         manifest = {file.name: _sha256(file) for file in sorted(directory.iterdir())}
@@ -44,7 +44,8 @@ def save_checkpoint(root: Path, step: int, tensors: dict[str, Tensors], state: d
     return path
 
 
-def _write_tensors(path: Path, tensors: Tensors) -> None:
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """A safetensors file; raises OSError, naming it, where the disk does not take it."""
     path.touch()  # with the mode that the umask asks for; the library would make it the owner's alone
     mode = path.stat().st_mode
     try:

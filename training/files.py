@@ -69,6 +69,25 @@ def open_atomically(path: Path) -> Iterator[IO[str]]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Write the file at the hidden place that this gives; at the end of the block it takes the name `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{_HIDDEN}{path.name}-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with _naming(path):
+            yield temporary
+            flush(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+            flush(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def remove(path: Path) -> None:
     """Delete a file, a link (not what it leads to) or a directory, which is hidden first: it never stands there half.
 

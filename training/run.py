@@ -27,7 +27,7 @@ from training.settings import to_toml
 from training.signals import ended_by_signals
 
 MARKER = ".run"
-_OWN = ("config.toml", "metrics.jsonl", "status.json", "results.json", "adapter", "model", "checkpoints")
+_OWN = ("config.toml", "metrics.jsonl", "status.json", "results.json", "adapter", "model", "checkpoints", "snapshots")
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -162,7 +162,7 @@ def _held(
         content |= {"pid": os.getpid(), "host": socket.gethostname()}
         (path / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")  # half a marker is one, too
         if marked:
-            for directory in (path, path / "checkpoints"):
+            for directory in (path, path / "checkpoints", path / "snapshots"):
                 sweep(directory)
         yield path
 

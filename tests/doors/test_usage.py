@@ -41,6 +41,7 @@ NO_TRAINING = {
     "save_steps": ["0", "-5"],
     "save_total_limit": ["0", "-1"],
     "logging_steps": ["0"],
+    "snapshots": ["-1", "10000"],
     "target_modules": ["", " "],
     "ddp_timeout": ["0", "-1", "nan", "1e9"],
 }

@@ -170,3 +170,13 @@ def test_gpt2s_own_files_give_gpt2s_ids(gpt2_tokenizer_dir, text, ids):
 def test_gpt2s_own_files_round_trip_odd_text(gpt2_tokenizer_dir):
     tokenizer = gpt2.Tokenizer(gpt2_tokenizer_dir)
     assert [tokenizer.decode(ids) for ids in tokenizer.encode_batch(ODD)] == ODD
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizer, text):
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
+
+
+def test_an_id_without_a_token_has_no_bytes(tokenizer):
+    with pytest.raises(ValueError, match=f"there is no token {tokenizer.vocab_size}"):
+        tokenizer.token_bytes(tokenizer.vocab_size)
