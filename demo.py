@@ -46,8 +46,7 @@ def main(config: DemoConfig) -> None:
     listener = listen(config.host, config.port)
     with listener:
         app = application(page(Watch(Dial(config.run, config.device, config.model))), config.host)
-        host, port = listener.getsockname()[:2]
-        print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser (Ctrl-C ends it)", flush=True)
+        print(f"open {address(*listener.getsockname()[:2])} in a browser (Ctrl-C ends it)", flush=True)
         serve(app, listener)
 
 
@@ -198,6 +197,14 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise UsageError(f"--host {host} --port {port}: {error.strerror or error}; give others") from None
+
+
+def address(host: str, port: int) -> str:
+    """What to type into a browser on this machine."""
+    number = ipaddress.ip_address(host)
+    if number.is_unspecified:  # 0.0.0.0 and :: listen everywhere, and are nowhere
+        number = ipaddress.ip_address("127.0.0.1" if number.version == 4 else "::1")
+    return f"http://{f'[{number}]' if number.version == 6 else number}:{port}"
 
 
 def serve(app: Any, listener: socket.socket) -> None:

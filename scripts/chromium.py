@@ -101,11 +101,12 @@ class Served:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
         )
-        self.reader = threading.Thread(target=lambda: self.said.extend(self.process.stdout))
+        self.reader = threading.Thread(target=lambda: self.said.extend(self.process.stdout), daemon=True)
         self.reader.start()
         end = time.monotonic() + seconds
         while not (found := re.search(r"open (http://\S+)", "".join(self.said))):
             if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
                 raise UsageError("".join(self.said) or "the server says nothing")
             time.sleep(0.05)
         self.address = f"{found[1]}/"

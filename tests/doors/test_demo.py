@@ -13,6 +13,7 @@ from training.settings import parse
 
 LOOPBACK = ("127.0.0.1", "127.0.0.1:7860", "localhost", "LocalHost:7860", "[::1]:7860", "[::1]")
 FOREIGN = ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7860", "[")
+FOREIGN += ("evillocalhost", "evil0.0.0.0")
 
 
 def outcome(host: str | None, listening: str = "127.0.0.1") -> int:
@@ -41,11 +42,22 @@ def test_a_page_whose_name_was_bent_to_this_machine_is_not(host):
     assert outcome(host) == 403
 
 
+def test_a_name_of_this_machine_that_others_know_is_not_let_in_where_only_it_may_ask(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "box")
+    assert outcome("box:7860") == 403 and outcome("box:7860", "0.0.0.0") == 200
+
+
 @pytest.mark.parametrize("host", FOREIGN)
 def test_nor_is_it_where_other_machines_are_let_in(host):
     assert outcome(host, "0.0.0.0") == 403
     assert outcome("192.168.0.7:7860", "0.0.0.0") == outcome(socket.gethostname(), "0.0.0.0") == 200
     assert outcome("box.home:7860", "box.home") == 200
+
+
+def test_the_address_is_one_that_a_browser_opens():
+    assert [demo.address(h, 80) for h in ("127.0.0.1", "0.0.0.0", "::", "::1", "10.0.0.7")] == [
+        "http://127.0.0.1:80", "http://127.0.0.1:80", "http://[::1]:80", "http://[::1]:80", "http://10.0.0.7:80",
+    ]  # fmt: skip
 
 
 def call(*argv) -> int:
