@@ -29,9 +29,12 @@ def recorded_windows(opened: Opened) -> Windows:
     if record is None:
         raise UsageError("there is no task.json, so its texts are not known")
     source = record.source()
-    source = dataclasses.replace(source, name=locate(source.name))
-    if not os.path.exists(source.name):  # a name in a file opens what is here and nothing else
-        raise data.DataError(f"task.json: its texts, {source.name[:200]!r}, are not here")
+    named = {name: getattr(source, name, None) for name in ("name", "validation_dataset", "test_dataset")}
+    named = {name: locate(value) for name, value in named.items() if value is not None}
+    for value in named.values():
+        if not os.path.exists(value):  # a name in a file opens what is here and nothing else
+            raise data.DataError(f"task.json: its texts, {value[:200]!r}, are not here")
+    source = dataclasses.replace(source, **named)
     documents = data.load_documents(source, data.TextRule(**record.text_rule), record.dataset.get("only_label"))
     if not same_fingerprint(record.dataset["fingerprint"], documents.fingerprint()):
         raise data.DataError(f"{source.name}: its texts have changed since training, and so has the test part")

@@ -286,3 +286,13 @@ def test_of_more_than_two_labels_the_shares_are_told_of_each(tiny_base, messages
     assert added == pytest.approx(text["prefix"]["tuned"][-1] - text["prefix"]["base"][-1], abs=1e-4)
     dial = Dial(tmp_path / "run")
     assert dial.answer(TEXT)["label"] == text["label"] and dial.answer(TEXT)["tuned"] == text["tuned"]
+
+
+def test_texts_that_are_gone_are_looked_for_nowhere_else(copied):
+    run = copied("writer")
+    record = json.loads((run / "adapter" / "task.json").read_text())
+    record["dataset"]["name"] = "somebody/texts"
+    (run / "adapter" / "task.json").write_text(json.dumps(record))
+    seen, told = told_of(run, text="see you")
+    assert "its texts, 'somebody/texts', are not here" in told and seen["writer"]["kinds"] == []
+    assert seen["writer"]["samples"] and seen["text"]["tuned"] and seen["updates"]
