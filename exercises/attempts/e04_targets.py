@@ -1,4 +1,4 @@
-"""Exercise 4: which layers `target_modules` names. Chapter: docs/04-wrapping.md, "What c_proj matches"."""
+"""Exercise 4: which layers `target_modules` names. Chapter: docs/05-wrapping.md, "What c_proj matches"."""
 
 
 def matching(names: list[str], target_modules: list[str]) -> list[str]:

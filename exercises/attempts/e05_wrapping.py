@@ -1,4 +1,4 @@
-"""Exercise 5: freeze a GPT-2, wrap it, and count. Chapter: docs/04-wrapping.md, "What trains, and how to see it".
+"""Exercise 5: freeze a GPT-2, wrap it, and count. Chapter: docs/05-wrapping.md, "What trains, and how to see it".
 
 `LoraLayer` and `ModulesToSaveWrapper` are the project's own; you put them into the model.
 

@@ -1,4 +1,4 @@
-"""Exercise 6: fold an adapter into a Conv1D. Chapter: docs/07-merging-and-files.md, "Folding B A into the weights"."""
+"""Exercise 6: fold an adapter into a Conv1D. Chapter: docs/03-merging.md, "Folding B A into the weights"."""
 
 import torch
 

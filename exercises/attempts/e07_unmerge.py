@@ -1,4 +1,4 @@
-"""Exercise 7: merge, and back to the bit. Chapter: docs/07-merging-and-files.md, "Why merged is not to the bit"."""
+"""Exercise 7: merge, and back to the bit. Chapter: docs/03-merging.md, "Why merged is not to the bit"."""
 
 import torch
 from torch import nn

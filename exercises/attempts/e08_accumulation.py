@@ -1,4 +1,4 @@
-"""Exercise 8: accumulate gradients. Chapter: docs/05-loop.md, "Accumulation, and the mean of means"."""
+"""Exercise 8: accumulate gradients. Chapter: docs/10-loop.md, "Accumulation, and the mean of means"."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercise 9: clip by the global norm. Chapter: docs/05-loop.md, "Clip the whole, not the parts"."""
+"""Exercise 9: clip by the global norm. Chapter: docs/10-loop.md, "Clip the whole, not the parts"."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Exercise 10: the linear schedule. Chapter: docs/05-loop.md, "The schedule, and the step it starts at"."""
+"""Exercise 10: the linear schedule. Chapter: docs/10-loop.md, "The schedule, and the step it starts at"."""
 
 
 def learning_rate_at(step: int, total: int, peak: float, warmup_steps: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""Exercise 11: pool the right token. Chapter: docs/06-classification.md, "Which token speaks for the text"."""
+"""Exercise 11: pool the right token. Chapter: docs/09-classification.md, "Which token speaks for the text"."""
 
 import torch
 

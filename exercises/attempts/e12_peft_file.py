@@ -1,4 +1,4 @@
-"""Exercise 12: write an adapter that peft reads. Chapter: docs/07-merging-and-files.md, "Two files, byte by byte"."""
+"""Exercise 12: write an adapter that peft reads. Chapter: docs/11-files.md, "Two files, byte by byte"."""
 
 import json  # noqa: F401 - you will need it
 from pathlib import Path
@@ -30,6 +30,6 @@ def write_adapter(
     adapter_config.json: a JSON object with at least
 
         "peft_type": "LORA"    "task_type": "SEQ_CLS"    "r"    "lora_alpha"    "target_modules": a list
-        "fan_in_fan_out": true      (true for Conv1D; spares you the warning of chapter 2)
+        "fan_in_fan_out": true      (true for Conv1D; spares you the warning of chapter 4)
     """
     raise NotImplementedError("yours to write: save the tensors under peft's keys, and the config as JSON")

@@ -1,4 +1,4 @@
-"""Exercise 13: scores that skewed labels cannot flatter. Chapter: docs/06-classification.md, Always answering "ham"."""
+"""Exercise 13: scores that skewed labels cannot flatter. Chapter: docs/09-classification.md, Always answering "ham"."""
 
 
 def scores(labels: list[int], predicted: list[int]) -> dict[str, float]:

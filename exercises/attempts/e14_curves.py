@@ -1,4 +1,4 @@
-"""Exercise 14: find the bug from the loss. Chapter: docs/05-loop.md.
+"""Exercise 14: find the bug from the loss. Chapter: docs/10-loop.md.
 
 `python -m exercises.curves` draws seven runs of the same sixty steps; one is right, the others have a bug each:
 

@@ -6,7 +6,7 @@ import gpt2
 from exercises.judge import compare
 
 TITLE = "Which layers target_modules names"
-CHAPTER = "docs/04-wrapping.md"
+CHAPTER = "docs/05-wrapping.md"
 HINT = 'name == target or name.endswith("." + target), for any target; one pass over names keeps their order.'
 SEE = "lora/targets.py, _find_targets"
 

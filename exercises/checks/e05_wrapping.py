@@ -11,7 +11,7 @@ from lora import LoraConfig, apply_lora
 from lora.layer import LoraLayer
 
 TITLE = "Wrap, freeze and count"
-CHAPTER = "docs/04-wrapping.md"
+CHAPTER = "docs/05-wrapping.md"
 HINT = "model.requires_grad_(False) comes first, for everything made after it trains by default."
 SEE = "lora/inject.py, apply_lora"
 SMALL = gpt2.GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50, n_positions=16)

@@ -10,7 +10,7 @@ from gpt2.model import Conv1D
 from lora.layer import LoraLayer
 
 TITLE = "Merge into a Conv1D"
-CHAPTER = "docs/07-merging-and-files.md"
+CHAPTER = "docs/03-merging.md"
 HINT = "B @ A is (out, in) and the weight is (in, out): turn one of them; .float() before the sum, .to(dtype) after it."
 SEE = "lora/layer.py, LoraLayer.delta_weight and merge"
 

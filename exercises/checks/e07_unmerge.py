@@ -9,7 +9,7 @@ from exercises.judge import Wrong, difference, shown
 from gpt2.model import Conv1D
 
 TITLE = "Unmerge, exactly"
-CHAPTER = "docs/07-merging-and-files.md"
+CHAPTER = "docs/03-merging.md"
 HINT = "keep the tensor itself, and give layer.weight.data a new one; `+=` would change the kept one as well."
 SEE = "lora/layer.py, LoraLayer.merge and unmerge"
 

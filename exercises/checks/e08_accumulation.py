@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from exercises.judge import Wrong, compare
 
 TITLE = "Accumulate gradients"
-CHAPTER = "docs/05-loop.md"
+CHAPTER = "docs/10-loop.md"
 HINT = 'count the rows of all batches first; then reduction="sum" and one division by that number.'
 SEE = "train.py, train_step"
 Batches = list[tuple[Tensor, Tensor]]

@@ -10,7 +10,7 @@ from exercises.judge import compare
 from training.optimization import clip_gradients as by_the_project
 
 TITLE = "Clip by the global norm"
-CHAPTER = "docs/05-loop.md"
+CHAPTER = "docs/10-loop.md"
 HINT = "one norm for all (the norm of the tensors' norms), one factor for all, and nothing at all below max_norm."
 SEE = "training/optimization.py, clip_gradients"
 Gradients = list[Tensor]

@@ -6,7 +6,7 @@ from exercises.judge import compare
 from training import optimization
 
 TITLE = "The linear schedule with warm-up"
-CHAPTER = "docs/05-loop.md"
+CHAPTER = "docs/10-loop.md"
 HINT = "peak * step / warmup_steps below warmup_steps; then the steps left, total - step, over all the way down."
 SEE = "training/optimization.py, learning_rate_at"
 

@@ -9,7 +9,7 @@ from exercises.judge import compare
 from gpt2.model import last_token
 
 TITLE = "Pool the right token"
-CHAPTER = "docs/06-classification.md"
+CHAPTER = "docs/09-classification.md"
 HINT = "attention_mask.sum(dim=1) - 1 is a column number for each row; hidden[torch.arange(B), columns] picks them."
 SEE = "gpt2/model.py, last_token"
 EOS = 9

@@ -16,7 +16,7 @@ import lora
 from exercises.judge import Wrong, agree, difference, shown
 
 TITLE = "Write an adapter that peft reads"
-CHAPTER = "docs/07-merging-and-files.md"
+CHAPTER = "docs/11-files.md"
 HINT = "every key is base_model.model. + the layer's name + .lora_A.weight or .lora_B.weight; no adapter name in it."
 SEE = "lora/checkpoint.py, save_adapter and lora_state_dict"
 R, ALPHA, TARGETS = 4, 12.0, ["c_attn", "c_proj"]

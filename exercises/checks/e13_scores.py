@@ -9,7 +9,7 @@ from exercises.judge import compare
 from training.metrics import classification_metrics
 
 TITLE = "Score an imbalanced task"
-CHAPTER = "docs/06-classification.md"
+CHAPTER = "docs/09-classification.md"
 HINT = "count (label, said) pairs: (1, 1) are hits, (1, 0) missed spam, (0, 1) false alarms, (0, 0) the rest."
 SEE = "training/metrics.py, classification_metrics"
 Labels = list[int]

@@ -7,7 +7,7 @@ from exercises import curves
 from exercises.judge import Wrong, shown
 
 TITLE = "Find the bug from the loss"
-CHAPTER = "docs/05-loop.md"
+CHAPTER = "docs/10-loop.md"
 HINT = "the first point, the last, the distance between the two losses; then the held-out numbers below."
 SEE = "scripts/record_curves.py, run"
 
