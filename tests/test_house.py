@@ -1,18 +1,20 @@
 """The walls of the house: who may import whom, and how long a file and a function may be."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("lora", "gpt2", "data", "training")
-DOORS = ("train", "infer", "generate")
-FOLDERS = (*ROOMS, "tasks", "scripts", "benchmarks", "exercises", "tests")
+ANATOMY, DRAWING = "anatomy", "drawing"  # one computes what can be seen of a run, the other draws it
+DOORS = ("train", "infer", "generate", "explain", "demo")
+FOLDERS = (*ROOMS, "tasks", ANATOMY, DRAWING, "scripts", "benchmarks", "exercises", "tests")
 ATTEMPTS = ROOT / "exercises" / "attempts"  # what a learner writes there is hers
 NAMESPACE = ROOT / "scripts" / "page_namespace.py"
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if p.parent != ATTEMPTS)
-SOURCES += [ROOT / f"{door}.py" for door in DOORS]
+SOURCES += [path for door in DOORS if (path := ROOT / f"{door}.py").exists()]
 
 
 def imported(path: Path) -> set[str]:
@@ -28,7 +30,7 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_neither_each_other_nor_a_door(room):
-    others = {*ROOMS, *DOORS, "tasks", "scripts", "benchmarks", "exercises", "tests"} - {room}
+    others = {*DOORS, *FOLDERS} - {room}
     for path in (ROOT / room).rglob("*.py"):
         wrong = imported(path) & others
         assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}: rooms do not know each other"
@@ -36,7 +38,19 @@ def test_rooms_import_neither_each_other_nor_a_door(room):
 
 def test_the_meeting_place_of_the_rooms_imports_no_door():
     for path in (ROOT / "tasks").rglob("*.py"):
-        wrong = imported(path) & {*DOORS, "scripts", "benchmarks", "exercises", "tests"}
+        wrong = imported(path) & ({*DOORS, *FOLDERS} - {*ROOMS, "tasks"})
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
+
+
+def test_what_computes_a_picture_never_draws_it():
+    for path in (ROOT / ANATOMY).rglob("*.py"):
+        wrong = imported(path) & ({*DOORS, *FOLDERS} - {*ROOMS, "tasks", ANATOMY})
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
+
+
+def test_what_draws_a_picture_knows_python_and_numbers_alone():
+    for path in (ROOT / DRAWING).rglob("*.py"):
+        wrong = imported(path) - {DRAWING, *sys.stdlib_module_names}
         assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
 
 
@@ -46,14 +60,14 @@ def test_nothing_needs_the_exercises_but_themselves_and_tests():
             assert "exercises" not in imported(path), path
 
 
-@pytest.mark.parametrize("room", (*ROOMS, "tasks"))
+@pytest.mark.parametrize("room", (*ROOMS, "tasks", ANATOMY, DRAWING))
 def test_inside_a_room_imports_form_no_circle(room):
     graph = {}
     for path in (ROOT / room).glob("*.py"):
         tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         froms = [n.module for n in tree if isinstance(n, ast.ImportFrom) and (n.module or "").startswith(f"{room}.")]
         graph[path.stem] = {module.split(".")[1] for module in froms} - {"__init__"}
-    graph.pop("__init__")
+    graph.pop("__init__", None)
     while graph:
         free = [name for name, needs in graph.items() if not needs & set(graph)]
         assert free, f"{room}/: {', '.join(sorted(graph))} import one another in a circle"
@@ -112,7 +126,8 @@ def test_nothing_in_the_project_runs_what_a_file_holds():
 
 @pytest.mark.promise("P10")
 def test_what_reads_strangers_files_runs_no_program():
-    for path in [ROOT / f"{door}.py" for door in DOORS] + [p for room in ROOMS for p in (ROOT / room).rglob("*.py")]:
+    doors = [path for path in SOURCES if path.parent == ROOT]
+    for path in doors + [p for room in (*ROOMS, ANATOMY) for p in (ROOT / room).rglob("*.py")]:
         assert not imported(path) & {"subprocess", "importlib", "runpy", "multiprocessing", "ftplib", "urllib"}, path
         assert "np.load" not in path.read_text(encoding="utf-8"), path  # harmless as scripts call it: without pickles
 
@@ -126,7 +141,7 @@ def test_the_loop_stays_under_240_lines_and_each_file_of_the_meeting_place_under
 def test_one_place_puts_the_fast_form_in():
     """But for tests and the lanes that measure its parts one by one."""
     for path in SOURCES:
-        if path.relative_to(ROOT).parts[0] in (*DOORS, "scripts", "train.py", "infer.py", "generate.py"):
+        if path.relative_to(ROOT).parts[0] in ("scripts", *(f"{door}.py" for door in DOORS)):
             text = path.read_text(encoding="utf-8")
             assert "gpt2.use_fast" not in text and "lora.use_fast" not in text and "(gpt2, lora" not in text, path
 
