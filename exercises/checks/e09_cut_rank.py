@@ -10,7 +10,7 @@ from exercises.judge import Wrong, agree, compare
 TITLE = "Cut an update's rank"
 CHAPTER = "docs/07-what-was-learned.md"
 HINT = "U, S, Vh = torch.linalg.svd(B @ A, full_matrices=False); the first k of each, and S must stand in one factor."
-SEE = "anatomy/spectrum.py, cut_rank"
+SEE = "anatomy/spectrum.py, Spectrum"
 
 
 def from_svd(A: Tensor, B: Tensor, factors: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
