@@ -32,7 +32,7 @@ STEPS = {50: 60, 200: 100, 1000: 200, 0: 310}  # rows (0: all) -> optimizer step
 @dataclass(frozen=True)
 class SizesConfig:
     preset: str = option("tiny", "recipe that is varied", group="what")
-    rows: tuple[str, ...] = option(tuple(map(str, STEPS)), "training rows; 0: all", group="what", choices=None)
+    rows: tuple[str, ...] = option(tuple(map(str, STEPS)), "training rows; 0: all", group="what")
     steps: int | None = option(None, "optimizer steps of each run; default: by the rows", group="what")
     seeds: tuple[str, ...] = option(("0", "1", "2"), "the first one tries, all report", group="what")
     output_dir: str = option("work/sizes", "where the runs go", group="files")
