@@ -3,7 +3,7 @@
     python -m exercises                  all of them, and which are done
     python -m exercises 3                judge exercises/attempts/e03_scaling.py
     python -m exercises 3 --hint         one sentence of help
-    python -m exercises 3 --solution     judge exercises/solutions/e03_scaling.py instead
+    python -m exercises 3 --solution     show exercises/solutions/e03_scaling.py, and judge it
 
 The exit code is 0 if the answer is right, 1 if it is not, 2 if there is no such exercise.
 """
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m exercises", description=__doc__, formatter_class=form)
     parser.add_argument("number", nargs="?", help="which exercise; without it all are listed")
     parser.add_argument("--hint", action="store_true", help="a sentence of help")
-    parser.add_argument("--solution", action="store_true", help="judge the solution, not your attempt")
+    parser.add_argument("--solution", action="store_true", help="show and judge the solution, not your attempt")
     flags = parser.parse_args(argv)
     known = exercises()
     if flags.number is None:
@@ -53,6 +53,8 @@ def list_all(known: list[Exercise], solution: bool) -> int:
 def judge_one(exercise: Exercise, solution: bool) -> int:
     file, checker = exercise.solution if solution else exercise.attempt, exercise.checker
     print(f"{exercise.number}. {checker.TITLE}  ({checker.CHAPTER})")
+    if solution:
+        print(f"\n{file.read_text(encoding='utf-8')}")
     verdict = examine(exercise, file)
     if verdict.state == "done":
         print(f"right: {shown_path(file)}\nthe project's own: {checker.SEE}")

@@ -1,4 +1,4 @@
-"""The loss curves of exercise 14, as text.
+"""The loss curves of exercise 15, as text.
 
     python -m exercises.curves           all of them
     python -m exercises.curves C         one

@@ -1,4 +1,4 @@
-"""Short runs of the bundled base with one bug each, for exercise 14; their losses go to exercises/curves.json.
+"""Short runs of the bundled base with one bug each, for exercise 15; their losses go to exercises/curves.json.
 
     python scripts/record_curves.py
 

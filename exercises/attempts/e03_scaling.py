@@ -1,4 +1,4 @@
-"""Exercise 3: the factor in front of B A x. Chapter: docs/03-lora-layer.md, "What alpha does"."""
+"""Exercise 3: the factor in front of B A x. Chapter: docs/02-lora-layer.md, "What alpha does"."""
 
 
 def scaling(lora_alpha: float, r: int, use_rslora: bool = False) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from exercises.judge import Wrong, shown
 
 TITLE = "How A and B start"
-CHAPTER = "docs/03-lora-layer.md"
+CHAPTER = "docs/02-lora-layer.md"
 HINT = "torch.empty(r, in_features).uniform_(-bound, bound) draws A; B needs no draw."
 SEE = "lora/layer.py, LoraLayer.add_adapter"
 IN, OUT, R = 1024, 512, 16  # 1/sqrt(in) = 0.031, 1/sqrt(r) = 0.25, 1/r = 0.0625: far apart

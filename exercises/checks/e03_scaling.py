@@ -7,7 +7,7 @@ from exercises.judge import compare
 from lora import LoraConfig
 
 TITLE = "The scaling, and rsLoRA's"
-CHAPTER = "docs/03-lora-layer.md"
+CHAPTER = "docs/02-lora-layer.md"
 HINT = "two divisions, chosen by use_rslora; nothing of the layer's shape comes in."
 SEE = "lora/config.py, LoraConfig.scaling"
 

@@ -10,7 +10,7 @@ import pytest
 
 from exercises import curves
 from exercises.__main__ import main
-from exercises.checks import e14_curves
+from exercises.checks import e15_curves
 from exercises.exam import STUB, examine, exercises
 from tests.exercises.wrong_answers import MISTAKES
 
@@ -26,8 +26,8 @@ def judged(number: int, text: str, tmp_path: Path):
     return examine(ALL[number], file)
 
 
-def test_there_are_fourteen_each_with_a_stub_a_checker_and_a_solution():
-    assert list(ALL) == list(range(1, 15))
+def test_there_are_sixteen_each_with_a_stub_a_checker_and_a_solution():
+    assert list(ALL) == list(range(1, 17))
     for folder in ("attempts", "solutions"):
         files = (ROOT / "exercises" / folder).glob("*.py")
         assert sorted(file.stem for file in files) == [exercise.name for exercise in ALL.values()]
@@ -67,6 +67,10 @@ def test_a_typical_mistake_is_told_by_name(mistake, tmp_path):
     assert verdict.state == "wrong" and mistake.told in verdict.message, verdict.message
 
 
+def test_the_exercises_are_numbered_as_the_chapters_are_read():
+    assert [exercise.checker.CHAPTER for exercise in ALL.values()] == sorted(e.checker.CHAPTER for e in ALL.values())
+
+
 def test_every_exercise_knows_three_mistakes_and_more():
     counts = Counter(mistake.number for mistake in MISTAKES)
     assert all(counts[number] >= 3 for number in ALL)
@@ -87,29 +91,29 @@ def test_a_hint_a_chapter_and_the_project_s_own_code_are_named_and_there(exercis
 def test_an_unknown_mistake_gets_the_first_difference(tmp_path):
     wrong = ALL[3].solution.read_text(encoding="utf-8").replace("return lora_alpha", "return 7 + lora_alpha")
     assert judged(3, wrong, tmp_path).message == "scaling(32, 8): expected 4, got 11"
-    wrong = ALL[11].solution.read_text(encoding="utf-8").replace("return hidden", "return 2 * hidden")
-    message = judged(11, wrong, tmp_path).message
+    wrong = ALL[10].solution.read_text(encoding="utf-8").replace("return hidden", "return 2 * hidden")
+    message = judged(10, wrong, tmp_path).message
     assert re.search(r"pool\(four rows.*\): at \[0, 0\] expected \S+, got \S+ \(12 of 12 values differ\)", message)
 
 
 def test_a_wrong_pairing_of_curve_and_bug_is_answered_with_what_that_bug_looks_like(tmp_path):
-    solution = ALL[14].solution.read_text(encoding="utf-8")
-    for said, (look, _) in e14_curves.BUGS.items():
-        letter = next(letter for letter, name in e14_curves.ANSWERS.items() if name != said)
-        truth, other = e14_curves.ANSWERS[letter], next(k for k, v in e14_curves.ANSWERS.items() if v == said)
+    solution = ALL[15].solution.read_text(encoding="utf-8")
+    for said, (look, _) in e15_curves.BUGS.items():
+        letter = next(letter for letter, name in e15_curves.ANSWERS.items() if name != said)
+        truth, other = e15_curves.ANSWERS[letter], next(k for k, v in e15_curves.ANSWERS.items() if v == said)
         swapped = solution.replace(f'"{letter}": "{truth}"', f'"{letter}": "{said}"')
         swapped = swapped.replace(f'"{other}": "{said}"', f'"{other}": "{truth}"')
-        verdict = judged(14, swapped, tmp_path)
+        verdict = judged(15, swapped, tmp_path)
         first = min(letter, other)
         assert verdict.state == "wrong" and "5 of 7 are right" in verdict.message
         assert f"{first} is not" in verdict.message
         if first == letter:
-            assert look in verdict.message and e14_curves.BUGS[truth][1] in verdict.message
+            assert look in verdict.message and e15_curves.BUGS[truth][1] in verdict.message
 
 
 def test_what_is_said_of_each_curve_is_so_in_its_numbers():
     record = curves.read()
-    by_bug = {e14_curves.ANSWERS[letter]: curve for letter, curve in record["curves"].items()}
+    by_bug = {e15_curves.ANSWERS[letter]: curve for letter, curve in record["curves"].items()}
     held_out = {bug: curve["held_out"] for bug, curve in by_bug.items()}
     train = {bug: curve["train"] for bug, curve in by_bug.items()}
     last_ten = {bug: losses[-10:] for bug, losses in train.items()}
@@ -149,7 +153,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
 
 def test_the_command_lists_all_and_judges_one():
     listed = run("exercises", "--solution")
-    assert listed.returncode == 0 and "14 of 14 done" in listed.stdout
+    assert listed.returncode == 0 and "16 of 16 done" in listed.stdout
     assert all(exercise.checker.TITLE in listed.stdout for exercise in ALL.values())
     assert max(map(len, listed.stdout.splitlines())) <= 100
 
@@ -158,8 +162,9 @@ def test_the_command_lists_all_and_judges_one():
     ("words", "code", "told"),
     [
         (["3", "--solution"], 0, "right: exercises/solutions/e03_scaling.py"),
+        (["3", "--solution"], 0, "    return lora_alpha / "),
         (["3", "--hint"], 0, "use_rslora"),
-        (["15"], 2, "no exercise 15; they are 1 to 14"),
+        (["17"], 2, "no exercise 17; they are 1 to 16"),
         (["0"], 2, "no exercise 0"),
         (["three"], 2, "no exercise three"),
     ],

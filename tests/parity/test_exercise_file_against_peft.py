@@ -1,9 +1,9 @@
-"""The adapter that exercise 12's solution writes by hand is one that peft reads, with the same logits."""
+"""The adapter that exercise 16's solution writes by hand is one that peft reads, with the same logits."""
 
 import pytest
 import torch
 
-from exercises.checks import e12_peft_file as check
+from exercises.checks import e16_peft_file as check
 from exercises.exam import exercises, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -1,4 +1,4 @@
-"""scripts/headline.py and scripts/draw_bugs.py: the experiments behind chapters 5 and 6, on budgets of seconds."""
+"""scripts/headline.py and scripts/draw_bugs.py: the experiments behind chapters 10 and 9, on budgets of seconds."""
 
 import dataclasses
 import importlib

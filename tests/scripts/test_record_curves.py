@@ -1,4 +1,4 @@
-"""The curves of exercise 14 can be recorded anew, each with its bug."""
+"""The curves of exercise 15 can be recorded anew, each with its bug."""
 
 import json
 import sys
