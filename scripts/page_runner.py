@@ -19,6 +19,7 @@ from scripts.pages import ROOT, Block, Page
 
 _FILES = {"SMSSpamCollection": "SMS_SPAM_FILE", "gpt2_tokenizer": "GPT2_TOKENIZER_DIR"}  # found by the environment
 _ENV = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+_ENV["OMP_WAIT_POLICY"] = "passive"  # moves no number; threads that spin take ten times as long on a busy machine
 
 
 @dataclass(frozen=True)
