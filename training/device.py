@@ -63,7 +63,7 @@ def choose_place(
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = "cuda" if has["cuda"] else "mps" if has["mps"] else "cpu"
-        where = "No GPU was found" if device == "cpu" else "It was found"
+        where = "No GPU was found" if device == "cpu" else "There is one"
     elif not has[device]:
         raise UsageError(
             f"--device {device}: torch {torch.__version__} sees no such device here; use --device auto or cpu"

@@ -34,10 +34,10 @@ def test_a_device_that_is_not_there_is_told_with_a_way_out(machine, device):
     "has, device, precision, why",
     [
         ({}, "cpu", "fp32", "No GPU was found, and fp32 is the safe choice there"),
-        ({"cuda": True, "bf16": True}, "cuda", "bf16", "It was found, and it multiplies bf16 natively"),
-        ({"cuda": True}, "cuda", "fp32", "It was found, and fp32 is the safe choice there"),
-        ({"mps": True}, "mps", "fp32", "It was found, and fp32 is the safe choice there"),
-        ({"cuda": True, "bf16": True, "mps": True}, "cuda", "bf16", "It was found"),
+        ({"cuda": True, "bf16": True}, "cuda", "bf16", "There is one, and it multiplies bf16 natively"),
+        ({"cuda": True}, "cuda", "fp32", "There is one, and fp32 is the safe choice there"),
+        ({"mps": True}, "mps", "fp32", "There is one, and fp32 is the safe choice there"),
+        ({"cuda": True, "bf16": True, "mps": True}, "cuda", "bf16", "There is one"),
     ],
 )
 def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, precision, why):
