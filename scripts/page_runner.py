@@ -19,6 +19,7 @@ from scripts.pages import ROOT, Block, Page
 
 _FILES = {"SMSSpamCollection": "SMS_SPAM_FILE", "gpt2_tokenizer": "GPT2_TOKENIZER_DIR"}  # found by the environment
 _ENV = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+_ENV["OMP_WAIT_POLICY"] = "passive"  # moves no number; threads that spin take ten times as long on a busy machine
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Run:
         if self.code != wanted:
             return f"{self.where}: exit code {self.code}, not {wanted}\n{self.printed[-3000:]}"
         shown = self.block.output
-        if self.error and not (shown and re.search(rf"^{self.error}\b", shown.text, re.MULTILINE)):
+        if self.error and not (shown and re.search(rf"^{re.escape(self.error)}\b", shown.text, re.MULTILINE)):
             return f"{self.where}: the block raises, and the page does not show it\n{self.trace}"
         return ""
 
@@ -64,9 +65,9 @@ class Run:
         return doctest.OutputChecker().check_output(self.block.output.text, self.printed, doctest.ELLIPSIS)
 
 
-def run_python(page: Page, directory: Path = ROOT, seed: str = "0") -> list[str]:
-    """Run the page's python blocks from first to last in one namespace; the complaints, none if all is as shown."""
-    return [run.complaint for run in python_runs(page, directory, seed) if run.complaint]
+def run_python(page: Page, directory: Path = ROOT) -> list[str]:
+    """Paste the page's python blocks, first to last, into one interpreter; the complaints, none if all is as shown."""
+    return [run.complaint for run in python_runs(page, directory) if run.complaint]
 
 
 def run_bash(page: Page, directory: Path) -> list[str]:
@@ -77,11 +78,8 @@ def run_bash(page: Page, directory: Path) -> list[str]:
     return complaints
 
 
-def python_runs(page: Page, directory: Path, seed: str, timeout: float | None = 300) -> Iterator[Run]:
-    """The page's python blocks, run in one namespace; one run with an exit code if their process has died.
-
-    Without a `seed` torch is not imported, which takes longer than most blocks.
-    """
+def python_runs(page: Page, directory: Path, timeout: float | None = 300) -> Iterator[Run]:
+    """The page's python blocks, pasted into one interpreter; one run with an exit code if its process has died."""
     blocks = [block for block in page.blocks if block.language == "python" and block.runs]
     blocks = [block for block in blocks if not absent(block, directory)]
     if not blocks:
@@ -89,7 +87,7 @@ def python_runs(page: Page, directory: Path, seed: str, timeout: float | None = 
     job = json.dumps([[block.text, page.name, block.line] for block in blocks])
     script = str(Path(__file__).with_name("page_namespace.py"))
     done = subprocess.run(
-        [sys.executable, script, seed], input=job, cwd=directory, env={**os.environ, **_ENV, "OMP_NUM_THREADS": "1"},
+        [sys.executable, script], input=job, cwd=directory, env={**os.environ, **_ENV},
         capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
     if done.returncode:

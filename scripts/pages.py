@@ -192,7 +192,12 @@ def broken_links(page: Page) -> list[str]:
 
 def pages() -> list[Page]:
     """README, the course and the notebook, the exercises' page and the other pages that these point to."""
-    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("*.ipynb"))]
+    paths = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").glob("*.ipynb")),
+    ]
     others = (
         ROOT / "exercises" / "README.md",
         ROOT / "assets" / "gpt2-tiny" / "README.md",

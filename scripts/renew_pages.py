@@ -79,13 +79,13 @@ def main(config: RenewConfig) -> None:
         raise NotRenewedError(f"not all is renewed: {', '.join(failed)}")
 
 
-def renew(path: Path, directory: Path, seed: str = "0") -> bool:
+def renew(path: Path, directory: Path) -> bool:
     """Run a page in `directory`, a copy of the tree, and write it; False if not all of it could be renewed."""
     page, found = Page.read(path), Renewal()
     with open(path, encoding="utf-8", newline="") as file:
         before = file.read()  # with its own line ends
     try:
-        printed = run_blocks(page, directory, seed, found)
+        printed = run_blocks(page, directory, found)
         run_marks(page, directory, printed, found)
         if Page.read(path).text != page.text:
             raise NotRenewedError(f"{page.name}: was changed while its blocks ran")
@@ -116,11 +116,11 @@ def take_over(drawn: dict[str, str], before: dict[str, str]) -> None:
             say(f"{PICTURES / name}: written")
 
 
-def run_blocks(page: Page, directory: Path, seed: str, found: Renewal) -> dict[str, str]:
+def run_blocks(page: Page, directory: Path, found: Renewal) -> dict[str, str]:
     """Run the page's blocks and renew their outputs; what each bash block printed."""
     printed, ran = {}, set()
     bash = page_runner.bash_runs(page, directory)
-    for run in itertools.chain(bash, page_runner.python_runs(page, directory, seed, timeout=None)):
+    for run in itertools.chain(bash, page_runner.python_runs(page, directory, timeout=None)):
         finish(run)
         ran.add(run.block.line)
         if run.block.language == "bash":

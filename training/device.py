@@ -12,6 +12,7 @@ from training.probe import cheaper_precision
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_NAMES = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "Apple's GPU"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,12 +37,19 @@ class Place:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __str__(self) -> str:
-        form = "" if self.fast else "; the plain form of the model"
-        if self.device.type == "mps":
-            form = "; the fast form, untried there" if self.fast else f"{form}, the fast one (--fast) is untried there"
-        size, threads = self.ranks.size, torch.get_num_threads()
-        shared = "" if size == 1 else f"; {size} processes, {threads} CPU thread{'s' * (threads > 1)} each"
-        return f"device {self.device.type}, precision {self.precision}: {self.reason}{form}{shared}"
+        kind = self.device.type
+        sentences = [f"Running on {_NAMES.get(kind, kind)} in {self.precision}.", f"{self.reason}."]
+        if kind == "mps":
+            form = (
+                "The fast form of the model" if self.fast else "The model is in its plain form; the fast one (--fast)"
+            )
+            sentences.append(f"{form} is untried there.")
+        elif not self.fast:
+            sentences.append("The model is in its plain form.")
+        if (size := self.ranks.size) > 1:
+            threads = torch.get_num_threads()
+            sentences.append(f"{size} processes share the work, with {threads} CPU thread{'s' * (threads > 1)} each.")
+        return " ".join(sentences)
 
 
 def choose_place(
@@ -55,23 +63,23 @@ def choose_place(
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = "cuda" if has["cuda"] else "mps" if has["mps"] else "cpu"
-        why = {"cuda": "a CUDA GPU is there", "mps": "Apple's GPU is there", "cpu": "no GPU was found"}[device]
+        where = "No GPU was found" if device == "cpu" else "There is one"
     elif not has[device]:
         raise UsageError(
             f"--device {device}: torch {torch.__version__} sees no such device here; use --device auto or cpu"
         )
     else:
-        why = f"--device {device}"
+        where = f"--device {device} was asked for"
     ranks = current_ranks(device)
     bf16_gpu = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto" and device == "cpu" and width is not None:
-        precision, rates = ranks.everyone(cheaper_precision(width))[0]  # one answer for all
-        why += f", {rates}"
+        precision, why = ranks.everyone(cheaper_precision(width))[0]  # one answer for all
     elif precision == "auto":
         precision = "bf16" if bf16_gpu else "fp32"
-        why += ", the GPU multiplies bf16 natively" if bf16_gpu else ", fp32 is the safe choice there"
+        why = "it multiplies bf16 natively" if bf16_gpu else "fp32 is the safe choice there"
     elif precision == "bf16" and device == "cuda" and not bf16_gpu:
         raise UsageError("--precision bf16: this GPU only emulates it; use fp16 or fp32")
     else:
-        why += f", --precision {precision}"
-    return Place(torch.device(device), precision, why, ranks, device in ("cpu", "cuda") if fast is None else fast)
+        why = f"so was --precision {precision}" if "asked" in where else f"--precision {precision} was asked for"
+    reason = f"{where}, and {why}"
+    return Place(torch.device(device), precision, reason, ranks, device in ("cpu", "cuda") if fast is None else fast)

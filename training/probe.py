@@ -40,9 +40,9 @@ def _flop(width: int, rows: int) -> int:
 
 
 def cheaper_precision(width: int) -> tuple[str, str]:
-    """("bf16" or "fp32", the reason with both rates)."""
+    """("bf16" or "fp32", the reason in words, with both rates)."""
     fp32, bf16 = matrix_rates(width)
-    reason = f"at width {width} it multiplies at {fp32 / 1e9:.3g} GFLOP/s in fp32 and {bf16 / 1e9:.3g} in bf16"
+    rates = f"({bf16 / 1e9:.3g} against {fp32 / 1e9:.3g} GFLOP/s)"
     if bf16 >= ENOUGH * fp32:
-        return "bf16", reason
-    return "fp32", f"{reason}, which pays from {ENOUGH:g} times as fast"
+        return "bf16", f"bf16 is faster here {rates}"
+    return "fp32", f"bf16 is {'slower' if bf16 < fp32 else 'hardly faster'} here {rates}"

@@ -1,4 +1,4 @@
-"""Exercise 2: how A and B start. Chapter: docs/02-lora-layer.md, "Why B starts at zero" and "Why A must not"."""
+"""Exercise 2: how A and B start. Chapter: docs/02-lora-layer.md, "Why B starts at zero" and "Why not both"."""
 
 import torch
 

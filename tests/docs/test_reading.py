@@ -1,18 +1,12 @@
 """The machinery behind the pages' tests finds what is wrong with a page: planted outputs, errors, links and numbers."""
 
-import functools
-
 import pytest
 
 from scripts.page_figures import unprinted
 from scripts.page_lines import unmatched_lines
-from scripts.page_runner import run_bash, run_commands
-from scripts.page_runner import run_python as run_seeded
+from scripts.page_runner import run_bash, run_commands, run_python
 from scripts.pages import PageError, broken_links
 from tests.docs.test_pages import numbered_answers
-
-run_python = functools.partial(run_seeded, seed="")
-
 
 SUM = """
     FENCEpython
@@ -59,6 +53,33 @@ def test_a_block_may_raise_only_what_the_page_shows(page):
     assert "page.md:3" in unshown and "1 / 0" in unshown  # the traceback with the page's own line
     assert run_python(page(RAISING.format("1 / 0", SHOWN.format("something else"))))
     assert run_python(page(RAISING.format("pass", SHOWN.format("division by zero"))))
+
+
+@pytest.mark.parametrize(
+    "code, complaint",
+    [
+        ("def f():\n    pass\nprint(1)", "SyntaxError"),  # no empty line behind the function
+        ("def f():\n    a = 1\n\n    return a", "IndentationError"),  # one inside it
+        ("[1, 2].copy()", "the interpreter echoes: [1, 2]"),
+        ("for i in (7,):\n    i + 1", "the interpreter echoes: 8"),
+        ("import torch\nprevious = torch.set_grad_enabled(False)", "gradients are off"),
+        ("import torch\ntorch.set_default_dtype(torch.float64)", "the default dtype"),
+    ],
+)
+def test_a_block_that_cannot_be_pasted_as_it_stands_is_found(page, code, complaint):
+    (found,) = run_python(page(f"FENCEpython\n{code}\nFENCE\n"))
+    assert "page.md:2" in found and complaint in found
+
+
+def test_a_page_seeds_itself_and_the_generator_that_this_shows_is_no_echo(page):
+    seeded = "import torch\ntorch.manual_seed(0)\nprint(round(torch.rand(1).item(), 2))"
+    assert run_python(page(f"FENCEpython\n{seeded}\nFENCE\n\nFENCEtext\n0.5\nFENCE\n")) == []
+
+
+def test_an_error_of_another_module_is_shown_as_the_interpreter_shows_it(page):
+    text = "FENCEpython\nimport json\ndecoded = json.loads('a')\nFENCE\n\nFENCEtext\n{}: Expecting value...\nFENCE\n"
+    assert run_python(page(text.format("json.decoder.JSONDecodeError"))) == []
+    assert run_python(page(text.format("JSONDecodeError")))
 
 
 def test_a_block_is_left_out_where_what_it_needs_is_absent(page):

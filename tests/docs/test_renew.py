@@ -14,7 +14,7 @@ def renew(page, tmp_path, capsys):
 
     def run(text: str) -> tuple[str, str, bool]:
         path = page(text).path
-        done = renew_pages.renew(path, tmp_path / "tree", seed="")
+        done = renew_pages.renew(path, tmp_path / "tree")
         return path.read_text(encoding="utf-8").replace("```", "FENCE"), capsys.readouterr().out, done
 
     return run
@@ -143,7 +143,7 @@ def test_all_else_stays_byte_for_byte_and_a_second_run_changes_nothing(page, tmp
     path = tmp_path / "page.md"
     path.write_bytes(text.format(8, 8, 8).encode())
     for _ in range(2):
-        assert renew_pages.renew(path, tmp_path, seed="")
+        assert renew_pages.renew(path, tmp_path)
         assert path.read_bytes() == text.format(1, 3, 4).encode()
 
 
@@ -196,7 +196,7 @@ def test_a_page_that_was_stopped_or_edited_meanwhile_is_not_written(renew, page,
     before = path.read_bytes()
     monkeypatch.setattr(page_runner, "run_commands", stop)
     with pytest.raises(KeyboardInterrupt):
-        renew_pages.renew(path, tmp_path, seed="")
+        renew_pages.renew(path, tmp_path)
     assert path.read_bytes() == before
 
 

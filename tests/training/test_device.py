@@ -33,11 +33,11 @@ def test_a_device_that_is_not_there_is_told_with_a_way_out(machine, device):
 @pytest.mark.parametrize(
     "has, device, precision, why",
     [
-        ({}, "cpu", "fp32", "no GPU was found, fp32 is the safe choice there"),
-        ({"cuda": True, "bf16": True}, "cuda", "bf16", "a CUDA GPU is there, the GPU multiplies bf16 natively"),
-        ({"cuda": True}, "cuda", "fp32", "a CUDA GPU is there, fp32 is the safe choice there"),
-        ({"mps": True}, "mps", "fp32", "Apple's GPU is there, fp32 is the safe choice there"),
-        ({"cuda": True, "bf16": True, "mps": True}, "cuda", "bf16", "a CUDA GPU is there"),
+        ({}, "cpu", "fp32", "No GPU was found, and fp32 is the safe choice there"),
+        ({"cuda": True, "bf16": True}, "cuda", "bf16", "There is one, and it multiplies bf16 natively"),
+        ({"cuda": True}, "cuda", "fp32", "There is one, and fp32 is the safe choice there"),
+        ({"mps": True}, "mps", "fp32", "There is one, and fp32 is the safe choice there"),
+        ({"cuda": True, "bf16": True, "mps": True}, "cuda", "bf16", "There is one"),
     ],
 )
 def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, precision, why):
@@ -45,7 +45,8 @@ def test_auto_chooses_what_the_machine_has_and_says_why(machine, has, device, pr
     place = choose_place()
     assert (place.device.type, place.precision) == (device, precision)
     assert why in place.reason
-    assert str(place).startswith(f"device {device}, precision {precision}: {place.reason}")
+    name = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "Apple's GPU"}[device]
+    assert str(place).startswith(f"Running on {name} in {precision}. {place.reason}.")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -54,22 +55,22 @@ def test_where_the_fast_form_was_tried_it_is_the_default_and_the_plain_one_is_na
     place = choose_place(device, "fp32")
     assert place.fast and "form" not in str(place)
     place = choose_place(device, "fp32", fast=False)
-    assert not place.fast and str(place).endswith("; the plain form of the model")
+    assert not place.fast and str(place).endswith(" The model is in its plain form.")
 
 
 def test_on_mps_the_fast_form_is_used_only_where_it_is_asked_for_and_then_said_to_be_untried(machine):
     machine(mps=True)
     place = choose_place()
-    assert not place.fast and str(place).endswith("the plain form of the model, the fast one (--fast) is untried there")
+    assert not place.fast and str(place).endswith("in its plain form; the fast one (--fast) is untried there.")
     place = choose_place(fast=True)
-    assert place.fast and str(place).endswith("; the fast form, untried there")
+    assert place.fast and str(place).endswith("The fast form of the model is untried there.")
 
 
 def test_what_was_asked_for_is_the_reason(machine):
     machine(cuda=True, bf16=True)
     place = choose_place("cpu", "fp32")
     assert (place.device.type, place.precision) == ("cpu", "fp32")
-    assert place.reason == "--device cpu, --precision fp32"
+    assert str(place) == "Running on the CPU in fp32. --device cpu was asked for, and so was --precision fp32."
 
 
 def test_bf16_on_a_gpu_that_only_emulates_it_is_refused(machine):

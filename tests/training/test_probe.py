@@ -22,13 +22,21 @@ def pretend(monkeypatch, fp32, bf16):
     return asked
 
 
-@pytest.mark.parametrize("fp32, bf16, chosen", [(150, 350, "bf16"), (100, 150, "bf16"), (100, 149, "fp32")])
-def test_bf16_is_chosen_from_one_and_a_half_times_as_fast_and_both_rates_are_told(monkeypatch, fp32, bf16, chosen):
+PAIRS = [
+    (150, 350, "bf16", "faster"),
+    (100, 150, "bf16", "faster"),
+    (100, 149, "fp32", "hardly faster"),
+    (47.5, 1.2, "fp32", "slower"),
+]
+
+
+@pytest.mark.parametrize("fp32, bf16, chosen, how", PAIRS)
+def test_bf16_is_chosen_from_one_and_a_half_times_as_fast_and_both_rates_are_told(monkeypatch, fp32, bf16, chosen, how):
     asked = pretend(monkeypatch, fp32, bf16)
     place = choose_place("cpu", "auto", width=768)
     assert place.precision == chosen
-    assert f"at {fp32} GFLOP/s in fp32 and {bf16} in bf16" in str(place)
-    assert (torch.bfloat16, 256) in asked and (torch.float32, 256) in asked
+    assert f", and bf16 is {how} here ({bf16} against {fp32} GFLOP/s)." in str(place)
+    assert (torch.bfloat16, 2) in asked and (torch.float32, 256) in asked
 
 
 def test_where_bf16_is_emulated_no_large_product_of_it_is_tried(monkeypatch):
