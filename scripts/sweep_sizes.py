@@ -85,8 +85,6 @@ def settings_of(rows: int, config: SizesConfig) -> train.TrainConfig:
     steps = config.steps or STEPS.get(rows, STEPS[0])
     often = {"eval_strategy": "steps", "eval_steps": -(-steps // 5), "save_strategy": "steps"}
     often |= {"save_steps": often["eval_steps"], "precision": "fp32", "also_test": None, "snapshots": 0}
-    known = {field.name for field in dataclasses.fields(train.TrainConfig)}
-    often = {name: value for name, value in often.items() if name in known}
     return dataclasses.replace(train.recipe(config.preset), max_steps=steps, max_train_rows=rows or None, **often)
 
 

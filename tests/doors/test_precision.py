@@ -94,7 +94,7 @@ def test_auto_on_a_cpu_measures_once_records_its_choice_and_resumes_in_it(config
     monkeypatch.setattr(probe, "matrix_rates", lambda width: asked.append(width) or (100e9, 300e9))
     config |= {"save_strategy": "steps", "save_steps": 1}
     assert train.main(train.TrainConfig(**config, precision="auto"))["precision"] == "bf16"
-    assert "precision bf16" in capsys.readouterr().out and asked == [32]
+    assert "Running on the CPU in bf16." in capsys.readouterr().out and asked == [32]
     assert 'precision = "bf16"' in (tmp_path / "run" / "config.toml").read_text()
     again = train.read_settings(["--resume_from_checkpoint", "run/checkpoints/step-000007"])
     assert train.main(again)["precision"] == "bf16" and asked == [32]

@@ -16,7 +16,7 @@ def test_peft_reads_what_the_solution_writes(tmp_path):
     layers, score = check.parts(ours)
     directory = tmp_path / "adapter"
     directory.mkdir()
-    write_adapter = load(exercises()[12].solution).write_adapter
+    write_adapter = load(exercises()[16].solution).write_adapter
     write_adapter(directory, layers, score, check.R, check.ALPHA, list(check.TARGETS))
     check.base_model().save_pretrained(tmp_path / "base")
     base = transformers.GPT2ForSequenceClassification.from_pretrained(tmp_path / "base", pad_token_id=0)
