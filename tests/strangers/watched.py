@@ -6,6 +6,8 @@ WORK holds `good/`, an adapter whose loading shows what a load asks of the syste
 alone it may write.
 """
 
+import contextlib
+import importlib
 import json
 import os
 import sys
@@ -37,6 +39,8 @@ def main(work: Path) -> None:
         return [run_door(lambda main=main, config=config: main(config)) for main, config in doors(directory)]
 
     load(work / "good")  # what is imported late is imported now
+    with contextlib.suppress(ImportError):  # where trio is installed, importing datasets asks ldconfig for a library
+        importlib.import_module("datasets")
     seen: list[str] = []
 
     def note(event: str, arguments: tuple) -> None:
