@@ -23,7 +23,7 @@ def choose_columns(
     label = None
     if source.label_column is not None and source.labelled:
         label = _named(columns, source.label_column, source, "--label_column", where)
-    texts = texts or [find(columns, TEXT_NAMES, source)]
+    texts = texts or [_text_of(columns, source)]
     label = find(columns, LABEL_NAMES, source) if label is None else label
     if texts == [None] and label is not None and _other_fits(columns, label, rows, source, labels=False):
         texts = [1 - label]
@@ -43,8 +43,14 @@ def choose_columns(
 
 
 def has_usual_names(columns: list[str], source: Source) -> bool:
-    text = find(columns, TEXT_NAMES, source) is not None
+    text = _text_of(columns, source) is not None
     return text and (not source.labelled or find(columns, LABEL_NAMES, source) is not None)
+
+
+def _text_of(columns: list[str], source: Source) -> int | None:
+    if source.header is not False and source.learned_column in columns:
+        return columns.index(source.learned_column)
+    return find(columns, TEXT_NAMES, source)
 
 
 def find(columns: list[str], usual: tuple[str, ...], source: Source | None = None) -> int | None:

@@ -43,6 +43,7 @@ class Source:
     split: str = "train"
     validation_dataset: str | None = None  # whose rows choose and report instead of a share of these; of the hub,
     test_dataset: str | None = None  # its splits of that name
+    learned_column: str | None = None  # tried before the usual names of a text, where no text_column is given
     known_labels: list[str] | None = None  # of a file that only tests: a few rows with them tell the label's column
 
 

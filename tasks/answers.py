@@ -18,11 +18,17 @@ AT_ONCE = 4_000_000  # characters of texts that are in memory together, one text
 
 
 def input_source(config: Any, record: TaskRecord | None) -> data.Source:
-    """Where the rows of --input come from. Several text columns that were learned from are those that are read."""
+    """Where the rows of --input come from. The text columns that were learned from are those that are read.
+
+    One column is not insisted on: another file's may be called `text`.
+    """
     learned = record.dataset.get("text_column") if record else None
-    columns = text_columns(config.text_column) or (learned if isinstance(learned, list) else None)
-    label = config.label_column
-    return data.Source(config.input, columns, label, labelled=label is not None, **table_flags(config))
+    insisted = isinstance(learned, list) or (config.header is False and str(learned).isdigit())
+    columns = text_columns(config.text_column) or (learned if insisted else None)
+    label, learned = config.label_column, learned if isinstance(learned, str) else None
+    return data.Source(
+        config.input, columns, label, labelled=label is not None, learned_column=learned, **table_flags(config)
+    )
 
 
 def in_portions(rows: Iterable[data.Row], most: int) -> Iterator[list[data.Row]]:

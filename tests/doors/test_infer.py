@@ -49,6 +49,30 @@ def test_an_error_in_the_middle_names_the_row_and_leaves_no_output(run, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["in.txt"]
 
 
+@pytest.mark.parametrize(
+    "learned, name, content, more",
+    [
+        ("tweet", "in.csv", "id,tweet,text\n1,a b,x\n2,c d,y\n", {}),
+        ("tweet", "in.tsv", "id\ttweet\n1\ta b\n2\tc d\n", {}),
+        ("tweet", "in.jsonl", '{"id": 1, "tweet": "a b"}\n{"id": 2, "tweet": "c d"}\n', {}),
+        ("tweet", "in.csv", "id,text\n1,a b\n2,c d\n", {}),
+        ("tweet", "in.csv", "id,tweet,other\n1,x,a b\n2,y,c d\n", {"text_column": ("other",)}),
+        ("3", "in.csv", "1,ham,a b\n2,spam,c d\n", {"header": False}),
+        ("3", "in.csv", "3,text\n1,a b\n2,c d\n", {"text_column": ("text",)}),
+    ],
+)
+def test_the_column_that_was_learned_from_is_read_where_a_file_has_it(run, tmp_path, learned, name, content, more):
+    shutil.copytree(run / "adapter", tmp_path / "adapter")
+    record = json.loads((tmp_path / "adapter" / "task.json").read_text())
+    record["dataset"]["text_column"] = learned
+    (tmp_path / "adapter" / "task.json").write_text(json.dumps(record))
+    (tmp_path / name).write_text(content)
+    files = {"input": str(tmp_path / name), "output": str(tmp_path / "out.jsonl")}
+    assert door(adapter=str(tmp_path / "adapter"), **files, **more) == 0
+    answers = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(answer)["text"] for answer in answers] == ["a b", "c d"]
+
+
 def test_a_sample_shows_truth_base_and_tuned(run, capsys):
     assert door(adapter=str(run), sample=5) == 0
     lines = capsys.readouterr().out.splitlines()
