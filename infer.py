@@ -24,6 +24,7 @@ from training.report import after_name, terminal_width
 from training.settings import check_characters, check_range, option, parse
 
 __all__ = ["Classifier", "InferConfig", "load_classifier", "main"]
+ANSWERING = {"precision": "fp32", "batch_size": 64, "fast": None}  # where no flag and no run says otherwise
 EXAMPLES = """examples:
   python infer.py --adapter runs/tiny "You won!" "See you at 8"
   python infer.py --adapter runs/tiny --input new.csv --output answers.jsonl
@@ -95,11 +96,8 @@ def main(config: InferConfig) -> None:
         save_merged(load_classifier(config.adapter, config.model, "cpu", "fp32"), Path(config.save_merged))
         if not (config.texts or config.input or config.sample or config.test):
             return
-    how = as_trained(config.adapter) if config.scores else {}
-    given = {name: getattr(config, name) for name in ("precision", "batch_size", "fast")}
-    how = (
-        {"precision": "fp32", "batch_size": 64, "fast": None} | how | {n: v for n, v in given.items() if v is not None}
-    )
+    how = ANSWERING | (as_trained(config.adapter) if config.scores else {})
+    how |= {name: given for name in ANSWERING if (given := getattr(config, name)) is not None}
     config = dataclasses.replace(config, batch_size=how["batch_size"])
     hold = how.get("train", "lora") == "lora"
     classifier = load_classifier(config.adapter, config.model, config.device, how["precision"], how["fast"], hold)

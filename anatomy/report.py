@@ -38,7 +38,7 @@ def report(
     if not opened.classifier:
         rows = _attempt(notes, "the texts", lambda: writer.recorded_windows(opened))
     batch = rows.micro_batches(rows.split.train[:ROWS], ROWS)[0] if rows is not None and rows.split.train else None
-    found: dict[str, Any] = {"run": about(opened), "curves": curves(opened, notes)}
+    found: dict[str, Any] = {"run": about(opened, model), "curves": curves(opened, notes)}
     found["gradients"] = _gradients(opened, batch, notes)
     found["updates"] = own_updates(opened, notes)
     found["full"] = _attempt(notes, f"--full {full}", lambda: beside(opened, full, device)) if full else None
@@ -58,13 +58,13 @@ def report(
     return finite(found | {"notes": notes})
 
 
-def about(opened: Opened) -> dict[str, Any]:
-    """What the run was, as far as its files say."""
+def about(opened: Opened, model: str | Path | None = None) -> dict[str, Any]:
+    """What the run was, as far as its files say; `model` is the base that was named for it."""
     results, record = opened.results, opened.record
     config = opened.model.peft_config[ADAPTER] if opened.base else None
     names = {"name": (opened.run or opened.path).resolve().name, "task": opened.task, "train": opened.train}
     names |= {
-        "model": record.base["name"] if record else None,
+        "model": record.base["name"] if record else model and str(model),
         "dataset": record.dataset.get("name") if record else None,
     }
     low_rank = config and {"r": config.r, "alpha": config.lora_alpha, "targets": sorted(config.target_modules)}
