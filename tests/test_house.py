@@ -14,7 +14,7 @@ FOLDERS = (*ROOMS, "tasks", ANATOMY, DRAWING, "scripts", "benchmarks", "exercise
 ATTEMPTS = ROOT / "exercises" / "attempts"  # what a learner writes there is hers
 NAMESPACE = ROOT / "scripts" / "page_namespace.py"
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if p.parent != ATTEMPTS)
-SOURCES += [path for door in DOORS if (path := ROOT / f"{door}.py").exists()]
+SOURCES += [ROOT / f"{door}.py" for door in DOORS]
 
 
 def imported(path: Path) -> set[str]:
