@@ -38,18 +38,19 @@ class RecordConfig:
     dataset: str = option("data/messages/messages.tsv", "file", group="what")
     steps: int = option(60, "optimizer steps of each run", group="what")
     eval_steps: int = option(5, "held-out loss every so many steps", group="what")
-    held_out: int = option(128, "rows for it", group="what")
+    held_out: int = option(256, "rows for it", group="what")
+    batch_size: int = option(128, "messages a step: with few of them the curves are all noise", group="what")
     output: str = option("exercises/curves.json", "file to write", group="files")
 
     def __post_init__(self) -> None:
-        check_range(self, ("steps", "eval_steps", "held_out"), 1)
+        check_range(self, ("steps", "eval_steps", "held_out", "batch_size"), 1)
 
 
 @dataclass(frozen=True)
 class Bug:
     """A run's departures from the right loop; the defaults are the right loop."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     schedule: float = 1.0  # the share of the steps after which the learning rate is 0
     mask_forgotten: bool = False  # at evaluation
     same_batch: bool = False
@@ -68,7 +69,7 @@ CURVES = {
 
 
 def main(config: RecordConfig) -> None:
-    settings = train.recipe("tiny")
+    settings = dataclasses.replace(train.recipe("tiny"), per_device_train_batch_size=config.batch_size)
     directory, task = gpt2.resolve_model(train.locate(config.model)), task_of(config.model, config.dataset)
     curves = {}
     for letter, bug in CURVES.items():

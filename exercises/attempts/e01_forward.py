@@ -1,4 +1,4 @@
-"""Exercise 1: the forward of a LoRA layer. Chapter: docs/02-lora-layer.md, "Three lines"."""
+"""Exercise 1: the forward of a LoRA layer. Chapter: docs/01-rank-one.md."""
 
 import torch
 

@@ -9,7 +9,7 @@ from exercises.judge import compare
 from lora.layer import LoraLayer
 
 TITLE = "The forward of a LoRA layer"
-CHAPTER = "docs/02-lora-layer.md"
+CHAPTER = "docs/01-rank-one.md"
 HINT = "first A, then B: x @ A.T is (..., r), and that @ B.T is (..., out); the bias belongs to the base layer alone."
 SEE = "lora/layer.py, LoraLayer.forward"
 

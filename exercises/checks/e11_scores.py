@@ -117,14 +117,14 @@ def rows(hits: int, misses: int, alarms: int, passed: int) -> tuple[Labels, Labe
 def check(scores: Callable, beats_majority: Callable) -> None:
     matrices = {
         "a filter with 3 hits, 2 misses, 1 false alarm, 10 passed": (3, 2, 1, 10),
-        "the notebook's 91 %, if it raised no false alarm": (44, 100, 0, 971),
+        "the original run's 91 %, if it raised no false alarm": (44, 100, 0, 971),
         "one that calls nothing spam": (0, 3, 0, 7),
         "one that calls everything spam": (3, 0, 7, 0),
         "one that is always wrong": (0, 2, 4, 0),
     }
     compare(scores, right, {f"scores of {what}": rows(*counts) for what, counts in matrices.items()}, MISTAKES)
     matrices |= {
-        "the notebook's 85 %": (0, 144, 24, 947),
+        "the original run's 85 %": (0, 144, 24, 947),
         "mostly spam, and a filter that finds most of it": (8, 1, 3, 0),
         "mostly spam, and a better filter": (9, 1, 1, 2),
         "balanced labels, and a filter just above half": (3, 2, 2, 3),

@@ -14,7 +14,7 @@ SEE = "scripts/record_curves.py, run"
 # name -> (what it looks like, where to look if it is this one)
 BUGS = {
     "nothing is wrong": (
-        "both losses would fall far below 0.54, close together, and hardly turn round",
+        "both losses would fall far below 0.62, the held-out one a little behind, and hardly turn round",
         "how low both losses get, and that they stay together",
     ),
     "learning rate far too high": (
@@ -22,12 +22,12 @@ BUGS = {
         "the highest points",
     ),
     "full fine-tuning's rate": (
-        "the held-out loss would creep down a little at every look, and end near where it began",
+        "the held-out loss would creep down a little at every look, and end above all the others that learn",
         "how far the held-out loss comes in sixty steps, and how smoothly",
     ),
     "the mask is forgotten at evaluation": (
-        "the training loss would fall as it should, while the held-out loss goes its own way, up first",
-        "the first half of the run, where one loss falls and the other does not",
+        "the training loss would fall as it should, while the held-out loss goes its own way, up and down",
+        "the second half of the run, where one loss falls and the other does not",
     ),
     "the same batch every step": (
         "the training loss would go to 0, without any noise, while the held-out loss turns round and rises",
@@ -38,7 +38,7 @@ BUGS = {
         "the held-out numbers under the picture, one after the other",
     ),
     "labels shuffled": (
-        "the held-out loss would go up and down, and never come below 0.54: there is nothing to learn but the share",
+        "both losses would come down to 0.62 and stay there: there is nothing to learn but the share of spam",
         "the lowest held-out loss",
     ),
 }

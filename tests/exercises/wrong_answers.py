@@ -125,6 +125,9 @@ MISTAKES = [
     Mistake(9, "return Vh[:k] @ Q_A.T, Q_B @ U[:, :k] * S[:k]", "return Vh[-k:] @ Q_A.T, Q_B @ U[:, -k:] * S[-k:]",
             "the smallest"),
     Mistake(9, "return Vh[:k] @ Q_A.T, Q_B @ U[:, :k] * S[:k]", "return A, B", "nothing is cut"),
+    Mistake(9, "return Vh[:k] @ Q_A.T, Q_B @ U[:, :k] * S[:k]",
+            "U, S, V = torch.linalg.svd(B @ A, full_matrices=False); return V[:, :k].T, U[:, :k] * S[:k]",
+            "returns Vh, whose rows are the directions"),
     Mistake(9, "return Vh[:k] @ Q_A.T, Q_B @ U[:, :k] * S[:k]", "return Q_B @ U[:, :k] * S[:k], Vh[:k] @ Q_A.T",
             "change places"),
     # 10 pooling

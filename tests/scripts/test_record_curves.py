@@ -36,3 +36,15 @@ def test_every_bug_gives_a_curve_of_its_own_and_starts_where_it_must(recorded):
             assert curves[letter]["train"] == curves[right]["train"]
         if bug.schedule < 1:
             assert len(set(curves[letter]["held_out"][1:])) == 1
+
+
+def test_the_curves_that_are_kept_begin_as_the_bundled_base_and_messages_do_today(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import record_curves
+
+    monkeypatch.setattr(record_curves, "CURVES", {"D": record_curves.CURVES["D"]})
+    record_curves.main(record_curves.RecordConfig(steps=1, output=str(tmp_path / "curves.json")))
+    begun = json.loads((tmp_path / "curves.json").read_text(encoding="utf-8"))["curves"]["D"]
+    kept = json.loads((SCRIPTS.parent / "exercises" / "curves.json").read_text(encoding="utf-8"))["curves"]["D"]
+    assert begun["train"] == pytest.approx(kept["train"][:1], abs=2e-3)
+    assert begun["held_out"][:1] == pytest.approx(kept["held_out"][:1], abs=2e-3)
