@@ -5,24 +5,38 @@ import re
 from scripts.pages import Block
 
 _NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
+POINTS = 10  # of per cent
 _WHOLE_LINES = 1_000  # lines found count for more than any numbers that are equal in them
 
 
 def unmatched_lines(shown: Block, printed: str) -> list[str]:
     """The lines shown that do not occur, each after the one before, among the lines printed.
 
-    `...` stands for anything; under `<!-- measured -->` a number stands for any number and blanks for any blanks.
+    `...` stands for anything; under `<!-- measured -->` a number stands for any number and blanks for any blanks, but
+    counts from a thousand on must be the same, and shares within POINTS: what differs more is another run, no machine.
     """
     lines = _lines(printed)
     missing = []
     for line in filter(None, map(str.rstrip, shown.text.splitlines())):
         pattern = _pattern(line, measured="measured" in shown.marks)
-        at = next((i for i, candidate in enumerate(lines) if pattern.fullmatch(candidate)), None)
+        found = ((i, pattern.fullmatch(candidate)) for i, candidate in enumerate(lines))
+        at = next((i for i, match in found if match and _near(line, match.groups())), None)
         if at is None:
             missing.append(line)
         else:
             lines = lines[at + 1 :]
     return missing
+
+
+def _near(shown: str, printed: tuple[str, ...]) -> bool:
+    """Whether the numbers of a measured line can be another machine's; those of any other line are compared as words."""
+    for found, now in zip(re.finditer(_NUMBER, shown), printed):
+        value, other = (float(number.replace(",", "")) for number in (found[0], now))
+        if re.match(r"\s*%", shown[found.end() :]) and abs(value - other) > POINTS:
+            return False
+        if re.fullmatch(r"[\d,]{4,}", found[0]) and value != other:
+            return False
+    return True
 
 
 def renewed_lines(shown: Block, printed: str) -> tuple[list[str], list[int]]:

@@ -6,7 +6,8 @@ A mark is a comment of one line right above a fence, or right above another mark
                                   that commands of the page make (runs/tiny)
     <!-- not run: REASON -->      a bash block whose flags alone are checked, a python block that is a quotation
     <!-- exits with: 3 -->        a bash block whose last command must fail so
-    <!-- measured -->             above an output: its numbers belong to one machine, its words do not
+    <!-- measured -->             above an output: its numbers belong to one machine, its words do not; nor do
+                                  counts from a thousand on, and shares by more than ten points
     <!-- illustration -->         a ```text block that is nothing's output
     <!-- renew: COMMAND -->       above a table, a ```text block or an indented one: scripts/renew_pages.py writes there
                                   what COMMAND prints; the n-th table with this mark is the n-th that it prints

@@ -130,13 +130,29 @@ def test_measured_numbers_may_differ_and_words_may_not(page):
         FENCE
         <!-- measured -->
         FENCEtext
-        after (LoRA)     95.48 %   -0.180   1,115 rows
+        after (LoRA)     95.48 %   -0.180   1,115 rows   12.5 s
         FENCE
     """
     shown = page(text).blocks[0].output
-    assert unmatched_lines(shown, "after (LoRA)      7 %    0.2  12 rows\n") == []
-    assert unmatched_lines(shown, "after (LoRA)      7 %    0.2  12 lines\n")
-    assert unmatched_lines(shown, "after (LoRA)      7 %    nan  12 rows\n")
+    assert unmatched_lines(shown, "after (LoRA)      89 %    0.2  1,115 rows   7 s\n") == []
+    assert unmatched_lines(shown, "after (LoRA)      89 %    0.2  1,115 lines  7 s\n")
+    assert unmatched_lines(shown, "after (LoRA)      89 %    nan  1,115 rows   7 s\n")
+
+
+def test_of_measured_numbers_neither_large_counts_nor_shares_may_be_of_another_run(page):
+    text = """
+        FENCEbash
+        true
+        FENCE
+        <!-- measured -->
+        FENCEtext
+        weights 4,274,176   right  95.48 %
+        FENCE
+    """
+    shown = page(text).blocks[0].output
+    assert unmatched_lines(shown, "weights 4,274,176   right  86 %\n") == []
+    assert unmatched_lines(shown, "weights 5,322,752   right  95.48 %\n")
+    assert unmatched_lines(shown, "weights 4,274,176   right  85 %\n")
 
 
 def test_python_blocks_may_use_what_the_commands_of_the_page_have_made(page, tmp_path):
