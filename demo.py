@@ -74,15 +74,15 @@ class Watch:
 
     def look(self, text: str, time: float, rank: float, strength: float) -> str:
         """HTML for one position of the sliders."""
-        text, long = text[:MOST], len(text) > MOST
+        text, long = self.read(text), len(text) > MOST
         step, where = self.position(time, rank, strength)
         if not text.strip() and not self.writes:
             return watching.nothing("Type a text above, and the answer stands here.")
         try:
             values = watching.spectra(self.dial.spectrum(step, int(rank), strength), self.tops)
             if self.writes:
-                following = self.dial.next_tokens(text, step, int(rank), strength)
-                return watching.written(following, values, where, long)
+                following, cut = self.dial.next_tokens(text, step, int(rank), strength)
+                return watching.written(following, values, where, long or cut)
             answer = self.dial.answer(text, step, int(rank), strength)
         except ValueError as error:  # a text that this run refuses
             return watching.nothing(visible(str(error)))
@@ -91,8 +91,12 @@ class Watch:
     def write(self, prompt: str, time: float, rank: float, strength: float, seed: float) -> str:
         """HTML of two lines with the same draws: the base's and that of the sliders."""
         step, _ = self.position(time, rank, strength)
-        lines = [self.dial.sample(prompt[:MOST], step, int(rank), s, int(seed)) for s in (0.0, strength)]
+        lines = [self.dial.sample(self.read(prompt), step, int(rank), s, int(seed)) for s in (0.0, strength)]
         return watching.sample(*lines)
+
+    def read(self, text: str) -> str:
+        """What of a long text goes to the model: of a prompt the end."""
+        return text[-MOST:] if self.writes else text[:MOST]
 
     def position(self, time: float, rank: float, strength: float) -> tuple[int, str]:
         """The step at a place of the slider, and the sliders in words."""

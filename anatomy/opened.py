@@ -156,12 +156,24 @@ class Opened:
                 self.tokenizer, [self.classifier.rule.apply(data.Row(text, None, "text"))], self.max_length
             )
             return list(ids[0]), bool(cut)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
-        ids, cut = data.encode(self.tokenizer, [text], self.max_length - 1)
+        ids, cut = data.encode(self.tokenizer, [whole(text)], self.max_length - 1)
         return [self.tokenizer.eos_token_id, *ids[0]], bool(cut)
+
+    def prompt(self, text: str, room: int) -> tuple[list[int], bool]:
+        """Of a writer: token ids of a text to go on from, and whether it was cut. Its end is kept, which says most of
+        what comes next, and leaves `room` positions free, or half of them all."""
+        ids, most = [self.tokenizer.eos_token_id, *self.tokenizer.encode(whole(text))], self.model.config.n_positions
+        most -= min(room, most // 2)
+        return ids[-most:], len(ids) > most
+
+
+def whole(text: str) -> str:
+    """The text; raises DataError where it is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
+    return text
 
 
 def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:

@@ -35,12 +35,13 @@ class Writing(Made):
 
     def next_tokens(
         self, prompt: str, step: int | None = None, rank: int | None = None, strength: float = 1.0, k: int = 10
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], bool]:
         gain = 0.02 * self.gain(step, rank, strength)
-        return [
+        rows = [
             {"text": t, "base": 0.3 - 0.05 * i, "tuned": 0.3 - 0.05 * i + gain}
             for i, t in enumerate((" at", "\n", "<b>"))
         ]
+        return rows, len(prompt.split(" ")) > 64
 
     def sample(self, prompt: str, step: int | None, rank: int | None, strength: float, seed: int) -> str:
         return f"{prompt} <i>at</i> {{{{nine}}}} ${{1}} {strength:g} {seed}"
