@@ -23,6 +23,7 @@ from tasks.model import put_on
 from tasks.product import load_base, load_product, product_directory
 from tasks.record import TaskRecord
 from training.device import Place, choose_place
+from training.errors import UsageError
 from training.snapshots import FOLDER, read_snapshot, snapshots
 
 ADAPTER = "default"  # the name under which `load_adapter` puts it in
@@ -180,6 +181,14 @@ def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     """A (r, in) and B (out, r), also of an embedding."""
     A, B, *_ = layer.adapter(ADAPTER).values()
     return A.detach(), B.detach()
+
+
+def require_same_labels(one: Opened, other: Opened) -> None:
+    """Raises UsageError where the two do not answer with the same labels."""
+    names, others = (opened.classifier.label_names if opened.classifier else [] for opened in (one, other))
+    if names != others:
+        told = f"has the labels {', '.join(others)}" if others else "is a writer"
+        raise UsageError(f"{other.path}: {told}, {one.path} {', '.join(names) or 'none'}; give a run of the same")
 
 
 @contextlib.contextmanager

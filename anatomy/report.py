@@ -9,7 +9,7 @@ from typing import Any
 from anatomy import scores, texts, updates, writer
 from anatomy.gradients import gradient_norms
 from anatomy.memory import memory
-from anatomy.opened import ADAPTER, Opened, open_run
+from anatomy.opened import ADAPTER, Opened, open_run, require_same_labels
 from tasks.evaluate import recorded_task
 from training.errors import UsageError
 
@@ -50,7 +50,7 @@ def report(
             {"kinds": [], "nats": {}, "tokens": 0} if rows is None else writer.by_kind(scored, rows, notes)
         )
         found["writer"]["samples"] = writer.samples(opened)
-    found["memory"] = memory(opened, batch)
+    found |= {"memory": memory(opened, batch), "batch_rows": batch and len(batch.input_ids)}
     look = writer.text_costs if opened.classifier is None else texts.classified
     found["text"] = look(opened, text, notes) if text is not None else None
     for note in notes:
@@ -109,6 +109,7 @@ def beside(opened: Opened, full: str | Path, device: str) -> dict[str, Any]:
         raise UsageError(f"{full}: did not train whole weights; give a run of --train full")
     if opened.record and other.record and opened.record.base["fingerprint"] != other.record.base["fingerprint"]:
         raise UsageError(f"{full}: was trained on another base; give one of the same")
+    require_same_labels(opened, other)
     dense = updates.dense_updates(other)
     r = opened.model.peft_config[ADAPTER].r if opened.base else USUAL_R
     rows = updates.dense_rows(dense, r)

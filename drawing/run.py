@@ -110,6 +110,8 @@ def memory(report: Report) -> Section | None:
     ours = next((r for r in rows if r["name"] == "lora"), None)
     if whole and ours and whole.get("optimizer"):
         said += f"; LoRA's averages are {percent(ours['optimizer'] / whole['optimizer'])} of those of all weights"
+    if "activations" in names and report.get("batch_rows"):
+        said += f"; the activations are those of {report['batch_rows']} rows in one pass"
     picture = stacked(bars, list(names.values()), title="Memory of a step", desc=f"{said}.", form=in_bytes)
     cells = [[name, *(in_bytes(v) if v is not None else "-" for v in values), in_bytes(sums[name])]
              for name, values in bars]  # fmt: skip

@@ -61,13 +61,13 @@ def classifier() -> dict[str, Any]:
         "prefix": {"base": [-0.2, -0.3, -0.4, -0.4], "tuned": [0.5, 2.5, 2.3, 2.2]},
         "leave_one_out": [-0.9, -1.5, 0.2, 0.0], "contributions": contributions,
     }  # fmt: skip
-    part = {"weights": 21_000_000, "gradients": 5_000, "optimizer": 10_000}
+    part = {"weights": 21_000_000, "gradients": 5_000, "optimizer": 10_000, "activations": 3_000_000}
     memory = [{"name": "head"} | part, {"name": "lora"} | part | {"gradients": 1_000_000, "optimizer": 2_000_000}]
     memory.append({"name": "full", "weights": 21_000_000, "gradients": 21_000_000, "optimizer": 42_000_000})
     gradients = [{"step": s, "lora_A": s / 100, "lora_B": 1.0, "head": 0.5} for s in (0, 20, 40, 60)]
     return {"run": _run("classification"), "curves": _curves(), "gradients": gradients, "updates": updates,
             "full": {"updates": full, "overlap": overlap}, "evaluation": evaluation, "memory": memory, "text": text,
-            "writer": None, "notes": ["no snapshots <here>"]}  # fmt: skip
+            "batch_rows": 32, "writer": None, "notes": ["no snapshots <here>"]}  # fmt: skip
 
 
 def writer() -> dict[str, Any]:
