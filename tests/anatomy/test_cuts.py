@@ -1,17 +1,19 @@
 """What is left of the answers when updates are cut; and the pictures of the chapter, drawn from small runs."""
 
+import dataclasses
 import json
 import re
 from xml.etree import ElementTree
 
 import pytest
 
+import infer
 import train
 from anatomy.cuts import accuracy_by_rank
 from anatomy.opened import open_run
 from anatomy.report import report
 from tasks.classification import Classification
-from tasks.evaluate import recorded_task
+from tasks.evaluate import evaluated, recorded_task
 from tests.scripts.loading import script
 from training.errors import UsageError
 
@@ -94,6 +96,16 @@ def topics(tiny_base, messages, tmp_path_factory):
     for kind in ("lora", "full"):
         train.main(train.TrainConfig(**settings, train=kind, output_dir=str(directory / kind)))
     return directory
+
+
+def test_the_threshold_that_was_chosen_is_on_the_curve_with_its_scores(runs):
+    scores = report(runs / "lora")["evaluation"]
+    curve, chosen = scores["threshold_curve"], scores["best_threshold"]["threshold"]
+    assert [row["threshold"] for row in curve] == sorted({chosen, *(number / 50 for number in range(1, 50))})
+    known = infer.load_classifier(runs / "lora", device="cpu", precision="fp32")
+    task = recorded_task(known)
+    after = evaluated(dataclasses.replace(known, threshold=chosen), task, task, 64)["after_threshold"]
+    assert next(row for row in curve if row["threshold"] == chosen)["f1"] == after["f1"]
 
 
 def test_runs_of_other_labels_are_not_compared(runs, topics):

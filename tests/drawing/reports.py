@@ -24,7 +24,7 @@ def _run(task: str) -> dict[str, Any]:
     lora = {"r": 4, "alpha": 8.0, "targets": ["attn.c_attn", "mlp.c_fc"]}
     results = {"rows": {"train": 640, "val": 80, "test": 100}, "best_step": 60, "steps": 60}
     return {"name": "runs/tiny", "task": task, "model": "assets/gpt2-tiny", "dataset": "messages.tsv", "train": "lora",
-            "steps": 60, "lora": lora, "results": results}  # fmt: skip
+            "steps": 60, "kept_step": 60, "lora": lora, "results": results}  # fmt: skip
 
 
 def _curves() -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def many_labels(labels: int) -> dict[str, Any]:
     matrix = [[5 if i == j else 1 for j in range(labels)] for i in range(labels)]
     evaluation = report["evaluation"] | {"label_names": names, "before": _scores(matrix), "after": _scores(matrix)}
     for row in evaluation["by_length"]:
-        row["said"] = [1 / labels] * labels
+        row["said"] = row["true"] = [1 / labels] * labels
     for key in ("threshold_curve", "best_threshold"):
         del evaluation[key]
     shares = [1 / labels] * labels
