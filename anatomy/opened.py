@@ -92,7 +92,7 @@ class Opened:
     def kept_step(self) -> int | None:
         """Whose weights the run has ended with."""
         step = self.results.get("kept_step", self.results.get("best_step"))
-        return step if type(step) is int else None
+        return step if type(step) is int and 0 <= step < 2**53 else None
 
     def weights(self) -> dict[str, Tensor]:
         """Trained tensors beside the base, under peft's keys, sharing memory with the model; {} for whole weights."""

@@ -20,18 +20,17 @@ def test_the_activations_are_said_to_be_of_so_many_rows():
     assert "activations" not in section(report, "memory").says
 
 
-def test_a_threshold_outside_the_curve_is_drawn_and_told():
+def test_the_chosen_threshold_has_its_line_and_its_row_wherever_it_lies():
     report = reports.classifier()
-    row = {"threshold": 0.0193, "precision": 0.1, "recall": 1.0, "f1": 0.18}
-    report["evaluation"] |= {"best_threshold": {"threshold": 0.0193, "f1": 0.8}}
-    report["evaluation"]["threshold_curve"] = [row, *({**row, "threshold": t / 50} for t in range(1, 50))]
+    report["evaluation"] |= {"best_threshold": {"threshold": 0.0193, "f1": 0.8}}  # lower than any of the curve
     found = section(report, "thresholds")
     assert "says 0.0193 (the upright line)" in found.says
     root = ElementTree.fromstring(found.parts[0].picture)
     upright = [e for e in root.iter(f"{SVG}line") if e.get("class") == "zero" and e.get("x1") == e.get("x2")]
     assert any(abs(float(e.get("y1")) - float(e.get("y2"))) > 100 for e in upright)
-    assert ["0.0193", "0.100", "1.00", "0.180"] in found.parts[0].table.rows
-    report["evaluation"]["threshold_curve"] = report["evaluation"]["threshold_curve"][1:5] + [row]  # odd places, too
+    row = {"threshold": 0.0193, "precision": 0.1, "recall": 1.0, "f1": 0.18}
+    rows = [{**row, "threshold": t / 50} for t in range(1, 50)]
+    report["evaluation"]["threshold_curve"] = [{**row, "threshold": 0.01}, row, *rows]
     assert ["0.0193", "0.100", "1.00", "0.180"] in section(report, "thresholds").parts[0].table.rows
 
 
