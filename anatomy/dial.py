@@ -37,8 +37,9 @@ class Dial:
         self.task, self.config = opened.task, opened.model.peft_config[ADAPTER]
         self.label_names = opened.classifier.label_names if opened.classifier else []
         known = opened.kept_step
-        self.best = known if known is not None else max(opened.steps, default=0)  # without results.json: the last
-        self.steps = sorted({*opened.steps, self.best})
+        self.best = known if known is not None else max(opened.steps, default=0)  # the adapter's own
+        self.best_step = opened.best_step
+        self.steps = sorted({*opened.steps, self.best})  # [0] of an adapter alone, whose step is not known
         self.ranks = list(range(1, self.config.r + 1))
         self._trained = {name: tensor.clone() for name, tensor in opened.weights().items()}  # of the best step
         self._head = opened.head.original_module.weight.detach().clone() if opened.head else None

@@ -91,8 +91,17 @@ class Opened:
     @property
     def kept_step(self) -> int | None:
         """Whose weights the run has ended with."""
-        step = self.results.get("kept_step", self.results.get("best_step"))
-        return step if type(step) is int and 0 <= step < 2**53 else None
+        return self.best_step if "kept_step" not in self.results else self._count("kept_step")
+
+    @property
+    def best_step(self) -> int | None:
+        """Whose scores on the validation part were the best."""
+        return self._count("best_step")
+
+    def _count(self, name: str) -> int | None:
+        """A number of results.json; None where there is none, or what is no count."""
+        value = self.results.get(name)
+        return value if type(value) is int and 0 <= value < 2**53 else None
 
     def weights(self) -> dict[str, Tensor]:
         """Trained tensors beside the base, under peft's keys, sharing memory with the model; {} for whole weights."""

@@ -7,7 +7,7 @@ from typing import Any
 class Made:
     """Two labels; each word adds its length to the log-odds, times strength, rank and time."""
 
-    steps, best, ranks, task = [0, 20, 40, 60], 40, [1, 2, 3, 4], "classification"
+    steps, best, best_step, ranks, task = [0, 20, 40, 60], 40, 40, [1, 2, 3, 4], "classification"
     names = ["ham", "spam"]
 
     def gain(self, step: int | None, rank: int | None, strength: float) -> float:
