@@ -74,31 +74,38 @@ class Watch:
 
     def look(self, text: str, time: float, rank: float, strength: float) -> str:
         """HTML for one position of the sliders."""
-        text, long = text[:MOST], len(text) > MOST
+        text, long = self.read(text), len(text) > MOST
         step, where = self.position(time, rank, strength)
         if not text.strip() and not self.writes:
             return watching.nothing("Type a text above, and the answer stands here.")
         try:
             values = watching.spectra(self.dial.spectrum(step, int(rank), strength), self.tops)
             if self.writes:
-                following = self.dial.next_tokens(text, step, int(rank), strength)
-                return watching.written(following, values, where, long)
+                following, cut = self.dial.next_tokens(text, step, int(rank), strength)
+                return watching.written(following, values, where, long or cut)
             answer = self.dial.answer(text, step, int(rank), strength)
         except ValueError as error:  # a text that this run refuses
             return watching.nothing(visible(str(error)))
         return watching.classified(answer | {"cut": long or answer["cut"]}, values, where)
 
-    def write(self, prompt: str, time: float, rank: float, strength: float, seed: float) -> str:
-        """HTML of two lines with the same draws: the base's and that of the sliders."""
+    def write(self, prompt: str, time: float, rank: float, strength: float, seed: float | None) -> str:
+        """HTML of two lines with the same draws: the base's and that of the sliders. Any number is a seed, and none
+        is 0."""
         step, _ = self.position(time, rank, strength)
-        lines = [self.dial.sample(prompt[:MOST], step, int(rank), s, int(seed)) for s in (0.0, strength)]
+        draws = int(seed or 0) % 2**63
+        lines = [self.dial.sample(self.read(prompt), step, int(rank), s, draws) for s in (0.0, strength)]
         return watching.sample(*lines)
+
+    def read(self, text: str) -> str:
+        """What of a long text goes to the model: of a prompt the end."""
+        return text[-MOST:] if self.writes else text[:MOST]
 
     def position(self, time: float, rank: float, strength: float) -> tuple[int, str]:
         """The step at a place of the slider, and the sliders in words."""
         step = self.dial.steps[int(time)]
-        best = " (the best)" if step == self.dial.best else ""
-        return step, f"step {step}{best} of {self.dial.steps[-1]}, rank {int(rank)}, strength {strength:g}"
+        best = " (the best)" if step == self.dial.best_step else ""
+        when = f"step {step}{best} of {self.dial.steps[-1]}" if self.dial.steps != [0] else "as it was saved"
+        return step, f"{when}, rank {int(rank)}, strength {strength:g}"
 
 
 def page(watch: Watch) -> Any:
@@ -119,7 +126,7 @@ def page(watch: Watch) -> Any:
                 gradio.Slider(0, STRONGEST, 1, step=0.05, label="Strength", elem_id="strength",
                               info="0: the base, 1: as trained"),
             ]  # fmt: skip
-        asked = [typed, *sliders]
+        asked = [typed, *map(lenient, sliders)]
         shown = gradio.HTML(safe(watch.look(text, *watch.start)), elem_id="answer")
         # Not `input`: a text's knows nothing of what is deleted or pasted, a slider's nothing of its reset.
         gradio.on([part.change for part in asked], lambda *values: safe(watch.look(*values)), asked, shown,
@@ -131,6 +138,15 @@ def page(watch: Watch) -> Any:
             line = gradio.HTML(elem_id="line")
             button.click(lambda *values: safe(watch.write(*values)), [*asked, seed], line, **quick)
     return blocks
+
+
+def lenient(slider: Any) -> Any:
+    """A slider whose number one may delete, or type too large: then it stands at its start, or at its end. Gradio's
+    own refuses, with an error of the server."""
+    within, start = slider.preprocess, slider.value
+    ends = slider.minimum, slider.maximum
+    slider.preprocess = lambda value: within(min(max(start if value is None else value, ends[0]), ends[1]))
+    return slider
 
 
 def safe(html: str) -> str:

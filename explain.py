@@ -39,6 +39,19 @@ class ExplainConfig:
             raise UsageError("--plain prints tables; --output takes the page: leave one of them out")
         if self.text is not None and not self.text.strip():
             raise UsageError("--text: is empty; give a text to look at")
+        files = {"--json": self.json and Path(self.json), "--output": self.page}
+        for flag, path in files.items():
+            if path and path.is_dir():
+                raise UsageError(f"{flag} {path}: is a directory; give a file to write")
+        if all(files.values()) and len({path.resolve() for path in files.values()}) == 1:
+            raise UsageError(f"--json {self.json}: is the file that takes the page; give another")
+
+    @property
+    def page(self) -> Path | None:
+        """Where the HTML goes."""
+        if self.output is not None:
+            return Path(self.output)
+        return None if self.plain or self.run is None else Path(self.run) / "report.html"
 
 
 def main(config: ExplainConfig) -> None:
@@ -50,9 +63,8 @@ def main(config: ExplainConfig) -> None:
     if config.plain:
         print(drawing.plain(title, lead, sections, terminal_width()), end="")
         return
-    output = Path(config.output) if config.output is not None else Path(config.run) / "report.html"
-    write_atomically(output, drawing.page(title, lead, sections))
-    print(f"written to {output}: open it in a browser")
+    write_atomically(config.page, drawing.page(title, lead, sections))
+    print(f"written to {config.page}: open it in a browser")
 
 
 def tell(line: str) -> None:

@@ -141,7 +141,7 @@ def predict_stream(classifier: Classifier, config: InferConfig) -> None:
 def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None:
     """The table of train.py's end, of the recorded test rows or of a labelled file; to --json the numbers."""
     if config.test:
-        task = known = recorded_task(classifier)
+        task = known = recorded_task(classifier, advise=True)
     else:
         task, known = labelled_task(classifier, input_source(config, classifier.record))
     found = evaluated(classifier, task, known, config.batch_size, config.errors)

@@ -21,6 +21,7 @@ from anatomy import texts, writer
 from anatomy.cuts import cut_weights, spectra_of
 from anatomy.opened import ADAPTER, copy_into, open_run
 from anatomy.updates import place_of
+from tasks.language import SAMPLE_TOKENS
 from training.errors import UsageError
 
 STRONGEST = 1.5
@@ -36,8 +37,9 @@ class Dial:
         self.task, self.config = opened.task, opened.model.peft_config[ADAPTER]
         self.label_names = opened.classifier.label_names if opened.classifier else []
         known = opened.kept_step
-        self.best = known if known is not None else max(opened.steps, default=0)  # without results.json: the last
-        self.steps = sorted({*opened.steps, self.best})
+        self.best = known if known is not None else max(opened.steps, default=0)  # the adapter's own
+        self.best_step = opened.best_step
+        self.steps = sorted({*opened.steps, self.best})  # [0] of an adapter alone, whose step is not known
         self.ranks = list(range(1, self.config.r + 1))
         self._trained = {name: tensor.clone() for name, tensor in opened.weights().items()}  # of the best step
         self._head = opened.head.original_module.weight.detach().clone() if opened.head else None
@@ -78,10 +80,12 @@ class Dial:
     @torch.inference_mode()
     def next_tokens(
         self, prompt: str, step: int | None = None, rank: int | None = None, strength: float = 1.0, k: int = 10
-    ) -> list[dict]:
-        """The k tokens that a writer finds likeliest to come next, with the probability that the base gives them."""
+    ) -> tuple[list[dict], bool]:
+        """The k tokens that a writer finds likeliest to come next, with the probability that the base gives them; and
+        whether only the prompt's end was read, as in `sample`."""
         self._require("language")
-        ids = torch.tensor([self.opened.encode(prompt)[0]], device=self.opened.place.device)
+        read, cut = self.opened.prompt(prompt, SAMPLE_TOKENS)
+        ids = torch.tensor([read], device=self.opened.place.device)
         with self._lock:
             with self.opened.base():
                 base = self._next(ids)
@@ -89,7 +93,7 @@ class Dial:
                 tuned = self._next(ids)
         top = tuned.topk(min(k, len(tuned))).indices.tolist()
         told = texts.tokens(self.opened, top)
-        return [token | {"base": base[i].item(), "tuned": tuned[i].item()} for token, i in zip(told, top)]
+        return [token | {"base": base[i].item(), "tuned": tuned[i].item()} for token, i in zip(told, top)], cut
 
     def sample(
         self, prompt: str, step: int | None = None, rank: int | None = None, strength: float = 1.0, seed: int = 0

@@ -23,6 +23,7 @@ from tasks.model import put_on
 from tasks.product import load_base, load_product, product_directory
 from tasks.record import TaskRecord
 from training.device import Place, choose_place
+from training.errors import UsageError
 from training.snapshots import FOLDER, read_snapshot, snapshots
 
 ADAPTER = "default"  # the name under which `load_adapter` puts it in
@@ -90,8 +91,17 @@ class Opened:
     @property
     def kept_step(self) -> int | None:
         """Whose weights the run has ended with."""
-        step = self.results.get("kept_step", self.results.get("best_step"))
-        return step if type(step) is int else None
+        return self.best_step if "kept_step" not in self.results else self._count("kept_step")
+
+    @property
+    def best_step(self) -> int | None:
+        """Whose scores on the validation part were the best."""
+        return self._count("best_step")
+
+    def _count(self, name: str) -> int | None:
+        """A number of results.json; None where there is none, or what is no count."""
+        value = self.results.get(name)
+        return value if type(value) is int and 0 <= value < 2**53 else None
 
     def weights(self) -> dict[str, Tensor]:
         """Trained tensors beside the base, under peft's keys, sharing memory with the model; {} for whole weights."""
@@ -156,18 +166,38 @@ class Opened:
                 self.tokenizer, [self.classifier.rule.apply(data.Row(text, None, "text"))], self.max_length
             )
             return list(ids[0]), bool(cut)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
-        ids, cut = data.encode(self.tokenizer, [text], self.max_length - 1)
+        ids, cut = data.encode(self.tokenizer, [whole(text)], self.max_length - 1)
         return [self.tokenizer.eos_token_id, *ids[0]], bool(cut)
+
+    def prompt(self, text: str, room: int) -> tuple[list[int], bool]:
+        """Of a writer: token ids of a text to go on from, and whether it was cut. Its end is kept, which says most of
+        what comes next, and leaves `room` positions free, or half of them all."""
+        ids, most = [self.tokenizer.eos_token_id, *self.tokenizer.encode(whole(text))], self.model.config.n_positions
+        most -= min(room, most // 2)
+        return ids[-most:], len(ids) > most
+
+
+def whole(text: str) -> str:
+    """The text; raises DataError where it is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
+    return text
 
 
 def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     """A (r, in) and B (out, r), also of an embedding."""
     A, B, *_ = layer.adapter(ADAPTER).values()
     return A.detach(), B.detach()
+
+
+def require_same_labels(one: Opened, other: Opened) -> None:
+    """Raises UsageError where the two do not answer with the same labels."""
+    names, others = (opened.classifier.label_names if opened.classifier else [] for opened in (one, other))
+    if names != others:
+        told = f"has the labels {', '.join(others)}" if others else "is a writer"
+        raise UsageError(f"{other.path}: {told}, {one.path} {', '.join(names) or 'none'}; give a run of the same")
 
 
 @contextlib.contextmanager

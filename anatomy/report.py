@@ -9,11 +9,13 @@ from typing import Any
 from anatomy import scores, texts, updates, writer
 from anatomy.gradients import gradient_norms
 from anatomy.memory import memory
-from anatomy.opened import ADAPTER, Opened, open_run
+from anatomy.opened import ADAPTER, Opened, open_run, require_same_labels
 from tasks.evaluate import recorded_task
 from training.errors import UsageError
 
 ROWS = 32  # of the batch whose gradients and activations are looked at
+CURVES = ("loss", "learning_rate", "grad_norm", "accuracy", "precision", "recall", "f1")
+COUNTS = ("steps", "best_step", "kept_step")
 USUAL_R = 8  # how many directions are told of, where there is no adapter to compare with
 
 
@@ -50,7 +52,7 @@ def report(
             {"kinds": [], "nats": {}, "tokens": 0} if rows is None else writer.by_kind(scored, rows, notes)
         )
         found["writer"]["samples"] = writer.samples(opened)
-    found["memory"] = memory(opened, batch)
+    found |= {"memory": memory(opened, batch), "batch_rows": batch and len(batch.input_ids)}
     look = writer.text_costs if opened.classifier is None else texts.classified
     found["text"] = look(opened, text, notes) if text is not None else None
     for note in notes:
@@ -67,6 +69,10 @@ def about(opened: Opened, model: str | Path | None = None) -> dict[str, Any]:
         "model": record.base["name"] if record else model and str(model),
         "dataset": record.dataset.get("name") if record else None,
     }
+    results = {key: value for key, value in results.items() if key not in COUNTS or is_count(value)}
+    rows = results.get("rows")
+    if not isinstance(rows, dict) or not all(map(is_count, rows.values())) or "train" not in rows:
+        results.pop("rows", None)
     low_rank = config and {"r": config.r, "alpha": config.lora_alpha, "targets": sorted(config.target_modules)}
     step = {"steps": results.get("steps"), "kept_step": opened.kept_step, "snapshots": opened.steps}
     return names | step | {"lora": low_rank, "results": results}
@@ -83,13 +89,22 @@ def curves(opened: Opened, notes: list[str]) -> list[dict[str, Any]]:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict) and type(entry.get("step")) is int:
+        if isinstance(entry, dict) and is_count(entry.get("step")) and all(map(is_number, map(entry.get, CURVES))):
             rows.append(entry)
         else:
             broken += 1
     if broken:
         notes.append(f"{path}: {broken} damaged line{'s' * (broken > 1)} left out")
     return rows
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one that fits a float, or null, which stands for one that is not known."""
+    return value is None or type(value) is float or is_count(value)
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**53
 
 
 def own_updates(opened: Opened, notes: list[str]) -> list[dict[str, Any]]:
@@ -109,6 +124,7 @@ def beside(opened: Opened, full: str | Path, device: str) -> dict[str, Any]:
         raise UsageError(f"{full}: did not train whole weights; give a run of --train full")
     if opened.record and other.record and opened.record.base["fingerprint"] != other.record.base["fingerprint"]:
         raise UsageError(f"{full}: was trained on another base; give one of the same")
+    require_same_labels(opened, other)
     dense = updates.dense_updates(other)
     r = opened.model.peft_config[ADAPTER].r if opened.base else USUAL_R
     rows = updates.dense_rows(dense, r)

@@ -21,7 +21,10 @@ def evaluation(classifier: Classifier, task: Classification, batch_size: int) ->
     found |= {"label_names": classifier.label_names, "rows": len(truth)}
     found["by_length"] = by_length(answers, truth, [len(text) for text in task.rows.test_texts])
     found["reliability"] = reliability(answers, truth)
-    found["threshold_curve"] = threshold_curve(answers, truth) if answers.shape[1] == 2 else []
+    chosen = found.get("best_threshold")
+    found["threshold_curve"] = (
+        threshold_curve(answers, truth, chosen and chosen["threshold"]) if answers.shape[1] == 2 else []
+    )
     return found
 
 
@@ -60,11 +63,10 @@ def reliability(answers: Tensor, truth: Tensor) -> list[dict[str, Any]]:
     return rows
 
 
-def threshold_curve(answers: Tensor, truth: Tensor) -> list[dict[str, Any]]:
-    """Of two labels: precision, recall and F1 when the second is the answer from a probability on."""
-    rows = []
-    for number in range(1, THRESHOLDS + 1):
-        threshold = number / (THRESHOLDS + 1)
+def threshold_curve(answers: Tensor, truth: Tensor, chosen: float | None = None) -> list[dict[str, Any]]:
+    """Of two labels: precision, recall and F1 when the second is the answer from a probability on; `chosen` is one."""
+    rows, even = [], {number / (THRESHOLDS + 1) for number in range(1, THRESHOLDS + 1)}
+    for threshold in sorted(even if chosen is None else even | {chosen}):
         scores = classification_metrics(answers, truth, threshold)
         rows.append({"threshold": threshold} | {name: scores[name] for name in ("precision", "recall", "f1")})
     return rows

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def by_kind(opened: Opened, windows: Windows, notes: list[str]) -> dict[str, Any
             targets += len(window.targets)
     if len(chosen) < len(windows.of_part("test")):
         notes.append(f"nats by kind of token are those of the first {targets:,} tokens of the test part")
-    kinds = [kind_of(opened, token) for window in chosen for token in window.targets]
+    kinds = [kind for window in chosen for kind in kinds_of(opened, window.ids)[window.first_target - 1 :]]
     costs = {"tuned": _costs(opened, opened.model, chosen)}
     try:
         with opened.untrained() as base:
@@ -88,16 +89,20 @@ def token_nats(opened: Opened, model: Any, ids: Tensor, mask: Tensor | None = No
     return -logits.log_softmax(dim=-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
 
 
-def kind_of(opened: Opened, token: int) -> str:
-    """Which of KINDS a token is, by what stands in it."""
-    if token == opened.tokenizer.eos_token_id:
-        return "end of text"
-    text = opened.tokenizer.token_bytes(token).decode(errors="replace")
+def kinds_of(opened: Opened, ids: Sequence[int]) -> list[str]:
+    """Which of KINDS each token but the first is."""
+    end = opened.tokenizer.eos_token_id
+    texts = ["" if token == end else opened.tokenizer.token_bytes(token).decode(errors="replace") for token in ids]
+    return ["end of text" if token == end else kind_of(*pair) for token, pair in zip(ids[1:], pairwise(texts))]
+
+
+def kind_of(before: str, text: str) -> str:
+    """Of a token by what stands in it, and whether its letters go on from those of the one before."""
     bare = text.strip()
     if not bare:
         return "blank"
     if bare[0].isalpha():
-        return "word start" if text[0].isspace() else "inside a word"
+        return "inside a word" if text[0].isalpha() and before[-1:].isalpha() else "word start"
     if bare[0].isdigit():
         return "number"
     return "punctuation" if bare[0].isascii() else "other"
@@ -128,11 +133,9 @@ def samples(opened: Opened) -> list[dict[str, Any]]:
 
 
 def write(opened: Opened, prompt: str, seed: int = SAMPLE_SEED, most: int = SAMPLE_TOKENS) -> str:
-    """A text that goes on from the prompt; "" where the model has no position left."""
-    ids = opened.encode(prompt)[0]
+    """What goes on from the prompt, or from the end of one that is too long; "" where the text ends at once."""
+    ids, _ = opened.prompt(prompt, most)
     room = opened.model.config.n_positions - len(ids)
-    if room < 1:
-        return ""
     how = gpt2.GenerationConfig(max_new_tokens=min(most, room), do_sample=True, temperature=0.8, top_k=40)
     with opened.place.autocast():
         row = torch.tensor([ids], device=opened.place.device)

@@ -14,13 +14,14 @@ def _two(value: float | None) -> str:
 
 def heat(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *, title: str, desc: str,
-    corner: str = "", width: float = 340, form: Callable[[float | None], str] = _two,
+    corner: str = "", width: float = 340, form: Callable[[float | None], str] = _two, darkest: float | None = None,
 ) -> str:  # fmt: skip
     """`values[row][column]`, none of them below zero; None leaves a cell empty. `corner` names rows and columns.
 
-    The numbers stand in the cells while there is room for them.
+    `darkest` has the full colour, and what is larger has it, too (default: the largest). The numbers stand in
+    the cells while there is room for them.
     """
-    most = max((v for row in values for v in row if v is not None), default=0) or 1
+    most = darkest or max((v for row in values for v in row if v is not None), default=0) or 1
     left = 14 + min(max(map(extent, [*rows, corner]), default=0), 0.35 * width)
     wide = (width - left - 8) / max(1, len(columns))
     shown = [[form(v) if v is not None else "" for v in row] for row in values]

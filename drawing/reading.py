@@ -115,7 +115,8 @@ def token_nats(report: Report) -> Section | None:
     base = asked.get("base") or [None] * len(tokens)
     gained = [None if a is None or b is None else b - a for a, b in zip(base, tuned)]
     before, after = (short(sum(v for v in values if v is not None)) for values in (base, tuned))
-    says = f"Each token cost the model nats (0: it was certain of it), together {after}."
+    cut = " (the rest was cut)" * bool(asked.get("cut"))
+    says = f"{len(tokens):,} tokens{cut}: each cost the model nats (0: it was certain of it), together {after}."
     if asked.get("base"):
         says = says.removesuffix(".") + f", and {before} before training; blue ones got cheaper, orange ones dearer."
     notes = [f"base {short(a)}, tuned {short(b)} nats" for a, b in zip(base, tuned)]

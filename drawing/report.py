@@ -50,6 +50,7 @@ def lead(report: Mapping[str, Any]) -> str:
     said += f", {run['steps']} steps" * (run.get("steps") is not None)
     said += f", on {run['dataset']}." if run.get("dataset") else "."
     results = run.get("results") or {}
-    if (rows := results.get("rows")) and results.get("best_step") is not None:
-        said += f" {rows['train']:,} rows trained it, and the weights are those of step {results['best_step']}."
+    if (rows := results.get("rows")) and run.get("kept_step") is not None:
+        said += f" {rows['train']:,} rows are in its training part, and the weights are those of step "
+        said += f"{run['kept_step']:,}."
     return said

@@ -21,7 +21,8 @@ def curves(report: Report) -> Section | None:
     if not steps and not evaluations:
         return None
     figures = [_loss(steps, evaluations)]
-    scores = {name: [(r["step"], r[key]) for r in evaluations if key in r] for key, name in SCORES.items()}
+    scores = {name: [(r["step"], r.get(key)) for r in evaluations] for key, name in SCORES.items()}
+    scores = {name: [p for p in points if p[1] is not None] for name, points in scores.items()}
     scores = {name: points for name, points in scores.items() if points}
     if scores:
         last = ", ".join(f"{name} {points[-1][1]:.3f}" for name, points in scores.items())
@@ -77,6 +78,7 @@ def gradients(report: Report) -> Section | None:
     """Norms of the gradients of A, B and head over the snapshots."""
     rows = report.get("gradients") or []
     names = {"lora_A": "A", "lora_B": "B", "head": "head"}
+    names |= {"lora_embedding_A": "A of the embedding", "lora_embedding_B": "B of the embedding"}
     series = {name: [(r["step"], r.get(key)) for r in rows] for key, name in names.items()}
     series = {name: points for name, points in series.items() if any(v is not None for _, v in points)}
     if not series:
@@ -86,6 +88,8 @@ def gradients(report: Report) -> Section | None:
     begins = f"At step {start['step']} the norms are: {told}"
     if not start.get("lora_A") and start.get("lora_B"):
         begins += "; B starts as zeros, so at first B alone has a gradient, and A waits until B has grown"
+        if start.get("lora_embedding_A"):
+            begins += ", while of the embedding it is A that starts as zeros and B that waits"
     picture = lines(series, title="Gradient norms", desc=begins, x_label="step", y_label="norm, logarithmic axis",
                     log_y=True, marks=series)  # fmt: skip
     table = Table(["step", *series], [[f"{r['step']:,}", *(short(r.get(k)) for k in names if names[k] in series)]
@@ -110,6 +114,8 @@ def memory(report: Report) -> Section | None:
     ours = next((r for r in rows if r["name"] == "lora"), None)
     if whole and ours and whole.get("optimizer"):
         said += f"; LoRA's averages are {percent(ours['optimizer'] / whole['optimizer'])} of those of all weights"
+    if "activations" in names and report.get("batch_rows"):
+        said += f"; the activations are those of {report['batch_rows']} rows in one pass"
     picture = stacked(bars, list(names.values()), title="Memory of a step", desc=f"{said}.", form=in_bytes)
     cells = [[name, *(in_bytes(v) if v is not None else "-" for v in values), in_bytes(sums[name])]
              for name, values in bars]  # fmt: skip

@@ -15,18 +15,19 @@ MOST_LABELS = 12  # that a matrix can show
 def confusion(report: Report) -> Section | None:
     """What rows are and what they were called, before and after training."""
     found, names = _evaluation(report)
-    after = found.get("after_threshold") or found.get("after")
+    after = found.get("after")
     if not after or not names:
         return None
     rows, right = after["rows"], round(after["accuracy"] * after["rows"])
     says = f"The tuned model has {right:,} of {rows:,} test rows right ({percent(after['accuracy'])})"
     if before := found.get("before"):
         says += f", the base {round(before['accuracy'] * before['rows']):,}"
-    says += "; on the diagonal stand the right answers"
+    few = len(names) <= MOST_LABELS
+    says += "; on the diagonal stand the right answers" if few else f"; {len(names)} labels are too many for a matrix"
     parts = []
     for key, title in (("before", "Before training"), ("after", "After training")):
-        scores = found.get(key) if key == "before" else after
-        if scores and len(names) <= MOST_LABELS:
+        scores = found.get(key)
+        if scores and few:
             matrix = scores["confusion_matrix"]
             desc = "; ".join(
                 f"of {sum(row):,} rows that are {name}: " + ", ".join(f"{v:,} called {n}" for v, n in zip(row, names))
@@ -63,19 +64,16 @@ def length(report: Report) -> Section | None:
     if not rows:
         return None
     middles = [(r["from"] + r["to"]) / 2 for r in rows]
-    said = _said(rows, names)
-    series = {"right": [(x, r.get("right")) for x, r in zip(middles, rows)]}
-    series |= {f"said {n}": list(zip(middles, shares)) for n, shares in said.items()}
-    true = [r.get("true") for r in rows]
-    if len(said) == 1 and None not in true:
-        series[f"is {next(iter(said))}"] = list(zip(middles, true))
-    name, shares = next(iter(said.items()), ("", []))
-    says = "Each dot is a group of test rows of about the same length"
-    if shares:
-        says += (
-            f": of the shortest {percent(shares[0])} were called {name}, of the longest {percent(shares[-1])}; where "
-            "what was said leaves what is true and follows the length, length was taken for a sign"
-        )
+    name, said, true = _shares(rows, names)
+    curves = {"right": [r.get("right") for r in rows], f"said {name}": said, f"is {name}": true}
+    series = {curve: list(zip(middles, shares)) for curve, shares in curves.items()}
+    says = (
+        f"Each dot is a group of test rows of about the same length: of the shortest {percent(said[0])} were called "
+        f"{name}, of the longest {percent(said[-1])}; where what was said leaves what is true and follows the length, "
+        "length was taken for a sign"
+    )
+    if len(names) > 2:
+        says += f"; of {len(names)} labels only the commonest is shown"
     picture = lines(series, title="Answers by length", desc=f"{says}.", x_label="characters in the text",
                     y_label="share of rows", marks=series, y_range=(0, 1))  # fmt: skip
     head = ["characters", "rows", *series]
@@ -84,16 +82,14 @@ def length(report: Report) -> Section | None:
     return Section("length", "The shortcut of length", f"{says}.", [Figure(picture, Table(head, cells))])
 
 
-def _said(rows: list[Report], names: list[str]) -> dict[str, list[float]]:
-    """Of each label the share of rows that were called so; of two labels the second alone."""
-    first = rows[0].get("said")
-    if first is None:
-        return {}
-    if isinstance(first, Mapping):
-        return {name: [r["said"].get(name, 0.0) for r in rows] for name in list(first)[:4]}
-    if isinstance(first, list):
-        return {name: [r["said"][i] for r in rows] for i, name in enumerate(names[:4])}
-    return {names[1] if len(names) > 1 else "it": [r["said"] for r in rows]}
+def _shares(rows: list[Report], names: list[str]) -> tuple[str, list[float], list[float]]:
+    """A label, and in each group the share of rows that were called so and that are: of two labels the second, of more
+    the one that most rows have."""
+    said, true = ([r[key] for r in rows] for key in ("said", "true"))
+    if not isinstance(true[0], list):
+        return names[1] if len(names) > 1 else "it", said, true
+    at = max(range(len(true[0])), key=lambda i: sum(r["rows"] * r["true"][i] for r in rows))
+    return names[at] if names else "it", *([shares[at] for shares in kind] for kind in (said, true))
 
 
 def thresholds(report: Report) -> Section | None:
@@ -114,9 +110,10 @@ def thresholds(report: Report) -> Section | None:
     if kept:
         says += f", and the validation part, which alone may choose, says {short(kept['threshold'])} (the upright line)"
     picture = lines(series, title="What a threshold trades", desc=f"{says}.", x_label=f"called {label} from here on",
-                    y_range=(0, 1), rule=kept["threshold"] if kept else None)  # fmt: skip
+                    x_range=(0, 1), y_range=(0, 1), rule=kept["threshold"] if kept else None)  # fmt: skip
     every = max(1, len(rows) // 20)
-    cells = [[short(r["threshold"]), *(short(r.get(key)) for key in keys)] for r in rows[::every]]
+    told = [r for i, r in enumerate(rows) if i % every == 0 or (kept and r["threshold"] == kept["threshold"])]
+    cells = [[short(r["threshold"]), *(short(r.get(key)) for key in keys)] for r in told]
     table = Table(["threshold", *keys.values()], cells)
     return Section("thresholds", "Where to draw the line", f"{says}.", [Figure(picture, table)])
 

@@ -20,14 +20,16 @@ def update_map(report: Report) -> Section | None:
     most = max(rows, key=lambda r: r["relative"])
     name = most["layer"] + (f" ({most['part']})" if most.get("part") else "")
     says = (
-        "Each field is the size of a layer's update against the weights it is added to; the darkest is "
+        "Each field is the size of a layer's update against the weights it is added to; the largest is "
         f"{name}, {percent(most['relative'])}."
     )
+    if most.get("block") is None:
+        says += " The colours compare the blocks: what stands outside them may be larger than the darkest."
     figures = [_map("LoRA's update" if report.get("full") else "The update", rows, says)]
     full = [r for r in (report.get("full") or {}).get("updates") or [] if r.get("relative") is not None]
     if full:
         top = max(full, key=lambda r: r["relative"])
-        desc = f"The same of full fine-tuning; the darkest is {top['layer']}, {percent(top['relative'])}."
+        desc = f"The same of full fine-tuning; the largest is {top['layer']}, {percent(top['relative'])}."
         figures.append(_map("Full fine-tuning's update", full, desc))
     return Section("map", "Where the update sits", says, figures)
 
@@ -37,9 +39,11 @@ def _map(title: str, rows: Sequence[Report], desc: str) -> Figure:
     blocks = sorted({b for b, _ in places if b is not None}) + [None] * any(b is None for b, _ in places)
     columns = list(dict.fromkeys(c for _, c in places))
     values = [[places.get((b, c)) for c in columns] for b in blocks]
+    inside = max((v for (b, _), v in places.items() if b is not None), default=None)
     names = ["else" if b is None else f"block {b}" for b in blocks]
     picture = heat(names, columns, values, title=f"{title}, % of the weights", desc=desc,
-                   width=max(340, 70 + 46 * len(columns)), form=lambda v: short(100 * v, 2))  # fmt: skip
+                   width=max(340, 70 + 46 * len(columns)), form=lambda v: short(100 * v, 2),
+                   darkest=inside)  # fmt: skip
     cells = [[n, *(percent(v) for v in row)] for n, row in zip(names, values)]
     return Figure(picture, Table(["", *columns], cells))
 
@@ -98,8 +102,7 @@ def _spectrum(row: Report, other: Report | None) -> Figure:
         theirs = list(enumerate(other["singular_values"][:MOST], 1))
         series["full"] = theirs
         desc += f"; full fine-tuning's {short(theirs[0][1])} and, the {len(theirs)}th, {short(theirs[-1][1])}"
-    title = row["layer"].replace("transformer.", "")
-    return Figure(lines(series, title=title, desc=f"{desc}.", width=150, height=130, from_zero=True), None)
+    return Figure(lines(series, title=row["layer"], desc=f"{desc}.", width=150, height=130, from_zero=True), None)
 
 
 def _numbers(rows: Sequence[Report], others: Mapping[str, Report]) -> Table:

@@ -35,7 +35,7 @@ def classified(answer: Mapping[str, Any], values: str, where: str) -> str:
     label = answer["label"]
     prefix = answer["prefix"]
     most = max((abs(v) for values in prefix.values() for v in values), default=1.0)
-    parts = [_say(said, where, answer.get("cut"))]
+    parts = [_say(said, where, "beginning" if answer.get("cut") else None)]
     for name in ("base", "tuned"):
         notes = [f"log-odds {short(v)}" for v in prefix[name]]
         desc = f"{name}: the tokens, coloured by the log-odds of {label} after each."
@@ -49,7 +49,7 @@ def classified(answer: Mapping[str, Any], values: str, where: str) -> str:
 
 
 def written(following: Sequence[Mapping[str, Any]], values: str, where: str, cut: bool = False) -> str:
-    """What a writer would go on with: the likeliest next tokens, base beside tuned."""
+    """What a writer would go on with: the likeliest next tokens, base beside tuned; `cut`: of a prompt's end alone."""
     rows = [(seen(r), [r["base"], r["tuned"]]) for r in following]
     first = following[0]
     said = f"next: {seen(first)}, {percent(first['tuned'])} (base: {percent(first['base'])})"
@@ -59,12 +59,13 @@ def written(following: Sequence[Mapping[str, Any]], values: str, where: str, cut
     picture = bars(rows, ["base", "tuned"], title="The next token", desc=desc, form=percent)
     cells = [[name, percent(a), percent(b)] for name, (a, b) in rows]
     shown = Figure(picture, Table(["token", "base", "tuned"], cells))
-    return _whole([_say(said, where, cut), _figures([shown]), values])
+    return _whole([_say(said, where, "end" if cut else None), _figures([shown]), values])
 
 
 def sample(base: str, tuned: str) -> str:
     """A line written by the base, and one by the tuned model as it stands."""
-    return _whole(f"<p><b>{name}</b> {escape(line)}</p>" for name, line in (("base", base), ("tuned", tuned)))
+    lines_ = {"base": base, "tuned": tuned}
+    return _whole(f"<p><b>{name}</b> {escape(line or '(ends at once)')}</p>" for name, line in lines_.items())
 
 
 def nothing(words: str) -> str:
@@ -89,8 +90,8 @@ def spectra(rows: Sequence[Mapping[str, Any]], tops: Mapping[str, float]) -> str
     return head + _figures(figures) + folded(Table(["layer", *(str(i + 1) for i in range(count))], cells))
 
 
-def _say(said: str, where: str, cut: object) -> str:
-    soft = where + (". The text was too long; only its beginning was read" if cut else "")
+def _say(said: str, where: str, read: str | None) -> str:
+    soft = where + (f". The text was too long; only its {read} was read" if read else "")
     return f'<p class="say" role="status">{escape(said)}</p><p class="soft">{escape(soft)}.</p>'
 
 

@@ -35,5 +35,7 @@ def samples(report: Report) -> Section | None:
     if not rows:
         return None
     says = f"One line written at each of {len(rows)} moments of the training, with the same draws each time."
-    return Section("samples", "What it wrote on the way", says,
-                   [Table(["step", "text"], [[f"{r['step']:,}", r["text"]] for r in rows])])  # fmt: skip
+    if len(rows) == 1:
+        says = "One line written by the model as it was saved."
+    cells = [["as saved" if r["step"] is None else f"{r['step']:,}", r["text"]] for r in rows]
+    return Section("samples", "What it wrote on the way", says, [Table(["step", "text"], cells)])

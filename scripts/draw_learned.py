@@ -22,7 +22,7 @@ from training.errors import UsageError, run_door  # noqa: E402
 from training.files import write_atomically  # noqa: E402
 from training.settings import option, parse  # noqa: E402
 
-RANKS = (0, 1, 2, 3, 4, 6, 8, 16, 32, 64)
+RANKS = (0, 1, 2, 3, 4, 6, 8, 16, 32, 64, None)  # None: the whole update
 SHOWN = 24  # singular values of full fine-tuning
 WAYS = {"head": "head alone", "lora": "LoRA", "full": "all weights"}
 HELD = {"weights": "weights", "gradients": "gradients", "optimizer": "AdamW's averages", "activations": "activations"}
@@ -37,17 +37,21 @@ class LearnedConfig:
 
 def main(config: LearnedConfig) -> None:
     found = report(config.run, full=config.full, tell=lambda line: print(line, file=sys.stderr))
-    if not (found["full"] and found["gradients"] and found["evaluation"]):
-        raise UsageError(f"{config.run}: not all of it can be drawn; what is missing stands above")
+    needed = {"full": f"the updates of {config.full} beside it", "gradients": "gradients over its snapshots"}
+    needed["evaluation"] = "scores on its test rows" + ", which a writer has not" * (found["writer"] is not None)
+    if missing := [words for key, words in needed.items() if not found[key]]:
+        raise UsageError(f"{config.run}: not all of it can be drawn; missing: {'; '.join(missing)}")
     print(layers_table(found), "", sep="\n")
     ranks = accuracy_by_rank(config.run, config.full, RANKS)
     print(ranks_table(ranks), "", sep="\n")
     print(growth_table(found["gradients"]), "", sep="\n")
     pictures = {
         "spectra": spectra(found), "update-map": update_map(found), "growth": growth(found["gradients"]),
-        "ranks": by_rank(ranks), "length": length(found["evaluation"]), "memory": memory(found["memory"]),
+        "ranks": by_rank(ranks), "length": length(found["evaluation"]), "memory": memory(found),
     }  # fmt: skip
     for name, picture in pictures.items():
+        if picture is None:
+            continue
         path = Path(config.images) / f"{name}.svg"
         write_atomically(path, picture)
         print(f"written to {path}")
@@ -74,7 +78,9 @@ def layers_table(found: dict[str, Any]) -> str:
 
 
 def ranks_table(ranks: Sequence[dict[str, Any]]) -> str:
-    head = f"{'update cut to rank':<20}" + "".join(f"{row['rank']:>8}" for row in ranks)
+    head = f"{'update cut to rank':<20}" + "".join(
+        f"{'whole' if row['rank'] is None else row['rank']:>8}" for row in ranks
+    )
     cells = {key: "".join(f"{row[key]:>8.2%}" if key in row else " " * 8 for row in ranks) for key in ("lora", "full")}
     return "\n".join([head, f"{'LoRA: accuracy':<20}{cells['lora']}", f"{'full: accuracy':<20}{cells['full']}"])
 
@@ -92,7 +98,8 @@ def growth_table(gradients: Sequence[dict[str, Any]]) -> str:
 def spectra(found: dict[str, Any]) -> str:
     """A small picture a layer: its singular values, each as a share of the largest."""
     pictures = []
-    for ours, full, shared in layers(found):
+    shown = layers(found)
+    for ours, full, shared in shown:
         series = {name: shares(row["singular_values"][:SHOWN]) for name, row in (("LoRA", ours), ("full", full))}
         desc = (
             f"Singular values as shares of the largest: LoRA has {len(series['LoRA'])}, and full fine-tuning's "
@@ -102,8 +109,8 @@ def spectra(found: dict[str, Any]) -> str:
         pictures.append(drawing.lines(series, title=title, desc=desc, width=200, height=140, y_range=(0, 1)))
     return drawing.sheet(
         pictures, columns=4, title="Singular values of each update, and the share of full's in LoRA's directions",
-        desc="One panel a layer: LoRA's eight singular values fall off quickly, those of full fine-tuning have a long "
-        "tail behind the first few.",
+        desc=f"One panel a layer: the {len(shown[0][0]['singular_values'])} singular values of LoRA's update, and the "
+        f"first {SHOWN} of full fine-tuning's.",
     )  # fmt: skip
 
 
@@ -118,7 +125,8 @@ def update_map(found: dict[str, Any]) -> str:
         columns = ["q", "k", "v", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
         blocks = sorted({block for block, _ in places if block is not None})
         values = [[places.get((block, column)) for column in columns] for block in blocks]
-        least, most = min(map(min, values)), max(map(max, values))
+        known = [value for row in values for value in row if value is not None]  # an adapter may leave layers out
+        least, most = min(known), max(known)
         pictures.append(drawing.heat(
             [f"block {block}" for block in blocks], [c.removeprefix("attn.") for c in columns],
             values, title=f"{name}: size of the update, % of the weights", form=lambda v: f"{100 * v:.1f}", width=480,
@@ -148,17 +156,19 @@ def growth(gradients: Sequence[dict[str, Any]]) -> str:
 
 def by_rank(ranks: Sequence[dict[str, Any]]) -> str:
     names = {"LoRA": "lora", "full fine-tuning": "full"}
-    series = {n: [(row["rank"] or 0.5, row[key]) for row in ranks if key in row] for n, key in names.items()}
-    ends = "; ".join(
-        f"{n}: {points[0][1]:.1%} without its update, {points[-1][1]:.1%} whole" for n, points in series.items()
-    )
+    cuts, whole = [row for row in ranks if row["rank"] is not None], next(row for row in ranks if row["rank"] is None)
+    series = {n: [(row["rank"] or 0.5, row[key]) for row in cuts if key in row] for n, key in names.items()}
+    ends = "; ".join(f"{n}: {series[n][0][1]:.1%} without its update, {whole[names[n]]:.1%} whole" for n in names)
     return drawing.lines(
         series, title="Cut afterwards to a rank", x_label="rank of each update (0.5: no update)", log_x=True, width=560,
         y_label="accuracy on the test part", marks=series, desc=f"Accuracy against rank. {ends}.", height=260,
     )  # fmt: skip
 
 
-def length(evaluation: dict[str, Any]) -> str:
+def length(evaluation: dict[str, Any]) -> str | None:
+    """Of two labels: what was said and what is, against the length of a message."""
+    if len(evaluation["label_names"]) != 2:
+        return None
     label, rows = evaluation["label_names"][1], evaluation["by_length"]
     middles = [(row["from"] + row["to"]) / 2 for row in rows]
     series = {name: list(zip(middles, (row[key] for row in rows)))
@@ -174,12 +184,12 @@ def length(evaluation: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def memory(rows: Sequence[dict[str, Any]]) -> str:
+def memory(found: dict[str, Any]) -> str:
     """Of the run's own base, counted; of GPT-2, predicted."""
-    own = [(WAYS[row["name"]], [row.get(key, 0) for key in HELD]) for row in rows]
+    own = [(WAYS[row["name"]], [row.get(key, 0) for key in HELD]) for row in found["memory"]]
     large = [(name, Training(SIZES["124M"], 8, 512, way, "fp32", "fast").parts()) for way, name in WAYS.items()]
     sides = (
-        ("The bundled base, 32 messages a step", own),
+        (f"{Path(found['run']['model']).name}, {found['batch_rows']} rows in one pass", own),
         ("GPT-2, 8 rows of 512 tokens a step", [(name, [parts[key] for key in HELD]) for name, parts in large]),
     )
     pictures = []

@@ -47,22 +47,24 @@ def as_trained(adapter: str | Path) -> dict[str, Any]:
     return how | ({"train": found["train"]} if isinstance(found.get("train"), str) else {})
 
 
-def recorded_rows(record: TaskRecord | None, rule: data.TextRule) -> tuple[data.TextDataset, data.Split]:
+def recorded_rows(
+    record: TaskRecord | None, rule: data.TextRule, advise: bool = False
+) -> tuple[data.TextDataset, data.Split]:
     """The rows that were trained on, and how they were divided.
 
     They are read from a file of this machine alone, and only if their fingerprint agrees. Raises DataError, StateError,
-    and UsageError without a task.json.
+    and UsageError without a task.json; `advise` names what infer.py takes instead.
     """
     if record is None:
-        raise UsageError("this adapter has no task.json, so its test records are not known; give texts instead")
+        advice = "; give texts instead" * advise
+        raise UsageError(f"this adapter has no task.json, so its test records are not known{advice}")
     source = record.source()
     names = {name: getattr(source, name) for name in ("name", "validation_dataset", "test_dataset")}
     names = {name: locate(value) for name, value in names.items() if value is not None}
     for value in names.values():  # a name in a file opens a file and nothing else: no hub, no library
         if not os.path.isfile(value):
-            raise data.DataError(
-                f"task.json: its rows, {value[:200]!r}, are no file here; save them as one and give it with --input"
-            )
+            advice = "; save them as one and give it with --input" * advise
+            raise data.DataError(f"task.json: its rows, {value[:200]!r}, are no file here{advice}")
     source = dataclasses.replace(source, **names)
     dataset = data.load_texts(source, rule)
     if not same_fingerprint(record.dataset["fingerprint"], dataset.fingerprint()):
@@ -70,9 +72,9 @@ def recorded_rows(record: TaskRecord | None, rule: data.TextRule) -> tuple[data.
     return dataset, data.split_rows(dataset, **record.split)
 
 
-def recorded_task(classifier: Classifier) -> Classification:
+def recorded_task(classifier: Classifier, advise: bool = False) -> Classification:
     """The task as train.py had it. Raises what `recorded_rows` raises."""
-    dataset, split = recorded_rows(classifier.record, classifier.rule)
+    dataset, split = recorded_rows(classifier.record, classifier.rule, advise)
     return _task(classifier, dataset, split)
 
 

@@ -48,7 +48,7 @@ def _mistakes(found: dict[str, Any], width: int) -> list[str]:
 
 def sampled(classifier: Classifier, number: int, seed: int, batch_size: int, width: int) -> list[str]:
     """Lines of a table: random test records, the truth, what the untrained model says, what the tuned one says."""
-    dataset, split = recorded_rows(classifier.record, classifier.rule)
+    dataset, split = recorded_rows(classifier.record, classifier.rule, advise=True)
     chosen = random.Random(seed).sample(split.test, min(number, len(split.test)))
     texts = [dataset.texts[row] for row in chosen]
     answers = {"tuned": classifier.probabilities(texts, batch_size)}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,7 +79,13 @@ def product_directory(path: Path) -> Path:
     for directory in (path, path / "adapter", path / "model"):
         if (directory / "adapter_config.json").is_file() or (directory / "config.json").is_file():
             return directory
-    raise lora.AdapterError(f"{path}: no adapter there (adapter_config.json) and no model (config.json)")
+    told = f"{path}: no adapter there (adapter_config.json) and no model (config.json)"
+    if os.path.isdir(path / "checkpoints"):  # a run that was stopped, or that goes on
+        again = f"python train.py --resume_from_checkpoint {shlex.quote(str(path))}"
+        told += f"; if its training was stopped, go on with: {again}"
+    elif os.path.isfile(path / "status.json"):
+        told += "; its training has saved nothing"
+    raise lora.AdapterError(told)
 
 
 def load_base(

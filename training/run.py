@@ -28,6 +28,7 @@ from training.signals import ended_by_signals
 
 MARKER = ".run"
 _OWN = ("config.toml", "metrics.jsonl", "status.json", "results.json", "adapter", "model", "checkpoints", "snapshots")
+_REPORT = "report.html"  # explain.py's, of this run: beside the next one it would tell of what is gone
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -192,6 +193,7 @@ def _to_delete(output_dir: str | None, overwrite: bool, reads: Iterable[str | No
     if not overwrite:
         again = f"--resume_from_checkpoint {shlex.quote(str(path))}"
         raise UsageError(f"{path}: holds a run; give another --output_dir, {again} or --overwrite")
+    found += [_REPORT] * os.path.lexists(path / _REPORT)
     doomed = {(path / name).resolve() for name in found}
     for name in filter(None, reads):
         if doomed & {Path(name).resolve(), *Path(name).resolve().parents}:

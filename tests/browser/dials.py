@@ -7,7 +7,7 @@ from typing import Any
 class Made:
     """Two labels; each word adds its length to the log-odds, times strength, rank and time."""
 
-    steps, best, ranks, task = [0, 20, 40, 60], 40, [1, 2, 3, 4], "classification"
+    steps, best, best_step, ranks, task = [0, 20, 40, 60], 40, 40, [1, 2, 3, 4], "classification"
     names = ["ham", "spam"]
 
     def gain(self, step: int | None, rank: int | None, strength: float) -> float:
@@ -35,12 +35,13 @@ class Writing(Made):
 
     def next_tokens(
         self, prompt: str, step: int | None = None, rank: int | None = None, strength: float = 1.0, k: int = 10
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], bool]:
         gain = 0.02 * self.gain(step, rank, strength)
-        return [
+        rows = [
             {"text": t, "base": 0.3 - 0.05 * i, "tuned": 0.3 - 0.05 * i + gain}
             for i, t in enumerate((" at", "\n", "<b>"))
         ]
+        return rows, len(prompt.split(" ")) > 64
 
     def sample(self, prompt: str, step: int | None, rank: int | None, strength: float, seed: int) -> str:
         return f"{prompt} <i>at</i> {{{{nine}}}} ${{1}} {strength:g} {seed}"

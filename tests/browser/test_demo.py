@@ -180,3 +180,29 @@ def test_with_a_real_run_strength_zero_is_the_base_and_one_is_the_tuned_model(br
     browser.until(lambda: "strength 0" in position(browser))
     numbers = [cell.get_attribute("textContent") for cell in browser.css("#answer figure td.n")]
     assert numbers[2:4] == [f"{100 * base:.1f} %"] * 2
+
+
+def test_a_sliders_number_may_be_deleted_or_too_large(browser, demo_of):
+    served = demo_of("Made")
+    opened(browser, served.address)
+    drag(browser, "time", Keys.HOME, 1)
+    browser.until(lambda: "step 0 " in position(browser))
+    box = browser.css("#time input[type=number]")[0]
+    box.send_keys(Keys.CONTROL + "a")
+    box.send_keys(Keys.DELETE)
+    browser.until(lambda: "step 40 (the best)" in position(browser))
+    box.send_keys("99")
+    browser.until(lambda: "step 60 " in position(browser))
+    assert browser.complaints() == [] and "Traceback" not in "".join(served.said)
+
+
+def test_any_number_is_a_seed_and_none_is_0(browser, demo_of):
+    served = demo_of("Writing")
+    opened(browser, served.address)
+    for typed, seed in (("1" + "0" * 24, int(1e24) % 2**63), ("", 0)):
+        box = browser.css("#seed input")[0]
+        box.send_keys(Keys.CONTROL + "a")
+        box.send_keys(Keys.DELETE, typed, Keys.TAB)
+        browser.css("button#write, #write button")[0].click()
+        browser.until(lambda end=f" {seed}": browser.css("#line")[0].text.endswith(end))
+    assert browser.complaints() == [] and "Traceback" not in "".join(served.said)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import types
 
 import pytest
 
@@ -112,3 +113,29 @@ def test_a_text_that_the_run_refuses_is_told_in_its_place(monkeypatch):
 def test_axes_of_singular_values_stand_still_while_one_drags():
     watch = demo.Watch(dials.Made())
     assert watch.tops["h.0.attn.c_attn"] == pytest.approx(1.5 * 60 / 40)  # the last step, at the greatest strength
+
+
+def test_a_number_that_was_deleted_or_is_too_large_stands_at_the_start_or_at_the_end():
+    slider = types.SimpleNamespace(preprocess=lambda value: value, value=2, minimum=1, maximum=4)
+    assert [demo.lenient(slider).preprocess(typed) for typed in (None, 99, -99, 3)] == [2, 4, 1, 3]
+
+
+@pytest.mark.parametrize("seed, draws", [(None, 0), (7, 7), (10**40, 10**40 % 2**63), (-1, 2**63 - 1), (1e30, None)])
+def test_any_number_is_a_seed_and_none_is_0(seed, draws):
+    told = demo.Watch(dials.Writing()).write("see", 2, 4, 1.0, seed)
+    number = int(told.split("</p>")[0].split()[-1])
+    assert 0 <= number < 2**63 and draws in (None, number)
+
+
+def test_only_the_step_with_the_best_scores_is_told_as_the_best(monkeypatch):
+    watch = demo.Watch(dials.Made())
+    assert "step 40 (the best) of 60," in watch.look("words", 2, 4, 1.0)
+    for name, value in (("best", 60), ("best_step", 20)):  # --load_best_model_at_end false
+        monkeypatch.setattr(watch.dial, name, value, raising=False)
+    assert "step 60 of 60," in watch.look("words", 3, 4, 1.0) and "step 20 (the best) of" in watch.look("w", 1, 4, 1.0)
+
+
+def test_an_adapter_alone_has_no_step(monkeypatch):
+    for name, value in (("steps", [0]), ("best", 0), ("best_step", None)):
+        monkeypatch.setattr(dials.Made, name, value)
+    assert "as it was saved, rank 4" in demo.Watch(dials.Made()).look("words", 0, 4, 1.0)

@@ -80,12 +80,16 @@ def test_the_same_run_gives_the_same_bytes(door, runs, tmp_path):
         (["one", "two"], 2, "two"),
         (["{lora}", "--plain", "--output", "x.html"], 2, "--plain prints tables"),
         (["{lora}", "--text", "  "], 2, "--text: is empty"),
+        (["{lora}", "--output", "{lora}/adapter"], 2, "--output {lora}/adapter: is a directory"),
+        (["{lora}", "--json", "{lora}/adapter"], 2, "--json {lora}/adapter: is a directory"),
+        (["{lora}", "--output", "x", "--json", "./x"], 2, "--json ./x: is the file that takes the page"),
+        (["{lora}", "--json", "{lora}/report.html"], 2, "report.html: is the file that takes the page"),
         (["{lora}/nowhere"], 4, "nowhere"),
         (["{lora}", "--output", "{lora}/results.json/page.html"], 5, "results.json"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(door, runs, flags, code, told):
-    flags = [flag.format(lora=runs / "lora") for flag in flags]
+    *flags, told = (words.format(lora=runs / "lora") for words in (*flags, told))
     found, out, err = door(*flags)
     assert found == code and err.splitlines()[-1].startswith("error: ") and told in err.splitlines()[-1]
     assert out == "" and "Traceback" not in err

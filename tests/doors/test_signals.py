@@ -2,10 +2,13 @@
 
 import dataclasses
 import signal
+from pathlib import Path
 
 import pytest
 
 import train
+from lora import AdapterError
+from tasks.product import product_directory
 from training.errors import Stopped
 
 
@@ -28,6 +31,13 @@ def test_ctrl_c_saves_after_the_step_and_the_resumed_run_ends_the_same(tiny_base
     with pytest.raises(Stopped, match="--resume_from_checkpoint halved") as stopped:
         train.main(dataclasses.replace(config, output_dir="halved"))
     assert stopped.value.exit_code == 130 and len(steps) == 3
+    again = "go on with: python train.py --resume_from_checkpoint halved$"
+    with pytest.raises(AdapterError, match=f"no adapter there .*; if its training was stopped, {again}"):
+        product_directory(Path("halved"))
+    Path("begun").mkdir()
+    (Path("begun") / "status.json").write_text("{}")
+    with pytest.raises(AdapterError, match="no model .*; its training has saved nothing$"):
+        product_directory(Path("begun"))
     train.main(train.read_settings(["--resume_from_checkpoint", "halved"]))
     assert len(steps) == 6
     file = "adapter/adapter_model.safetensors"

@@ -24,7 +24,7 @@ def _run(task: str) -> dict[str, Any]:
     lora = {"r": 4, "alpha": 8.0, "targets": ["attn.c_attn", "mlp.c_fc"]}
     results = {"rows": {"train": 640, "val": 80, "test": 100}, "best_step": 60, "steps": 60}
     return {"name": "runs/tiny", "task": task, "model": "assets/gpt2-tiny", "dataset": "messages.tsv", "train": "lora",
-            "steps": 60, "lora": lora, "results": results}  # fmt: skip
+            "steps": 60, "kept_step": 60, "lora": lora, "results": results}  # fmt: skip
 
 
 def _curves() -> list[dict[str, Any]]:
@@ -61,13 +61,13 @@ def classifier() -> dict[str, Any]:
         "prefix": {"base": [-0.2, -0.3, -0.4, -0.4], "tuned": [0.5, 2.5, 2.3, 2.2]},
         "leave_one_out": [-0.9, -1.5, 0.2, 0.0], "contributions": contributions,
     }  # fmt: skip
-    part = {"weights": 21_000_000, "gradients": 5_000, "optimizer": 10_000}
+    part = {"weights": 21_000_000, "gradients": 5_000, "optimizer": 10_000, "activations": 3_000_000}
     memory = [{"name": "head"} | part, {"name": "lora"} | part | {"gradients": 1_000_000, "optimizer": 2_000_000}]
     memory.append({"name": "full", "weights": 21_000_000, "gradients": 21_000_000, "optimizer": 42_000_000})
     gradients = [{"step": s, "lora_A": s / 100, "lora_B": 1.0, "head": 0.5} for s in (0, 20, 40, 60)]
     return {"run": _run("classification"), "curves": _curves(), "gradients": gradients, "updates": updates,
             "full": {"updates": full, "overlap": overlap}, "evaluation": evaluation, "memory": memory, "text": text,
-            "writer": None, "notes": ["no snapshots <here>"]}  # fmt: skip
+            "batch_rows": 32, "writer": None, "notes": ["no snapshots <here>"]}  # fmt: skip
 
 
 def writer() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def many_labels(labels: int) -> dict[str, Any]:
     matrix = [[5 if i == j else 1 for j in range(labels)] for i in range(labels)]
     evaluation = report["evaluation"] | {"label_names": names, "before": _scores(matrix), "after": _scores(matrix)}
     for row in evaluation["by_length"]:
-        row["said"] = [1 / labels] * labels
+        row["said"] = row["true"] = [1 / labels] * labels
     for key in ("threshold_curve", "best_threshold"):
         del evaluation[key]
     shares = [1 / labels] * labels

@@ -119,7 +119,7 @@ def test_a_directory_with_other_things_in_it_is_no_run(tmp_path):
 
 def test_overwriting_deletes_the_runs_own_files_and_no_others(tmp_path):
     start(tmp_path)
-    for name in OWN_FILES:
+    for name in (*OWN_FILES, "report.html"):
         (tmp_path / name).write_text("old")
     for name in OWN_DIRECTORIES:
         (tmp_path / name / "deep").mkdir(parents=True)
