@@ -112,7 +112,8 @@ def main(config: InferConfig) -> None:
     elif config.texts not in ((), ("-",)) and not config.output:
         width = max(map(len, classifier.label_names))
         for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
-            print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
+            label, sure = classifier.said(p)
+            print(f"{label:<{width}}  {sure:7.2%}  {one_line(text)}")
     else:
         predict_stream(classifier, config)
     tell_counts(classifier.counts, classifier.max_length)

@@ -30,7 +30,7 @@ def _remarks(found: dict[str, Any], task: Classification) -> list[str]:
         lines.append(f"against the base: {test['gained']:,} rows gained, {test['lost']:,} lost; McNemar, {how}:"
                      f" p = {test['p']:.3g}")  # fmt: skip
     if best := found.get("best_threshold"):
-        lines.append(f"best F1 on validation, {best['f1']:.3f}: --threshold {best['threshold']:.4g}")
+        lines.append(f"best F1 on validation, {best['f1']:.3f}: --threshold {best['threshold']!r}")
     if (recall := found.get("recall_at_1_percent_false_positives")) is not None:
         lines.append(f"recall of {task.label_names[1]} at 1 % false positives: {recall:.3f}")
     return lines
@@ -63,7 +63,7 @@ def sampled(classifier: Classifier, number: int, seed: int, batch_size: int, wid
     room = max(10, min(90, width - (first + 2) - len(answers) * (first + 10)))
     for row, *said in zip(chosen, *answers.values()):
         truth = dataset.label_names[dataset.labels[row]]
-        cells = [f"{classifier.label(p):<{first}} {max(p):7.2%}" for p in said]
+        cells = [f"{label:<{first}} {sure:7.2%}" for label, sure in map(classifier.said, said)]
         lines.append("  ".join([f"{truth:<{first}}", *cells, one_line(dataset.texts[row], room)]))
     return lines
 

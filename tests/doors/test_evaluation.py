@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import torch
 import data
 import infer
 import train
-from tasks.evaluate import labelled_task
+from tasks.evaluate import labelled_task, recorded_task
 from training.errors import run_door
+from training.metrics import classification_metrics
 
 SCORES = ("before", "after", "baselines")
 COMMON = {"device": "cpu", "max_steps": 4, "learning_rate": 1e-2, "test_size": 0.4}
@@ -127,7 +129,14 @@ def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_a
 def test_a_threshold_moves_answers_and_the_best_one_on_validation_is_told(trained, asked):
     found, out = asked(trained(), test=True, threshold=0.0)
     assert all(counts[0] == 0 for counts in found["after_threshold"]["confusion_matrix"])  # all are called positive
-    assert f"--threshold {found['best_threshold']['threshold']:.4g}" in out
+    best = found["best_threshold"]
+    (typed,) = re.findall(r"best F1 on validation, \S+: --threshold (\S+)", out)
+    assert float(typed) == best["threshold"]
+    classifier = infer.load_classifier(trained(), device="cpu")
+    val = recorded_task(classifier)
+    logits = val.logits("val", classifier.model, 64, classifier.place)
+    labels = torch.tensor(val.rows.labels(val.rows.split.val))
+    assert classification_metrics(logits, labels, float(typed))["f1"] == best["f1"]
     assert found["after"] == asked(trained(), test=True)[0]["after"]
     classifier = infer.load_classifier(trained(), device="cpu")
     assert dataclasses.replace(classifier, threshold=0.3).label([0.6, 0.4]) == classifier.label_names[1]
@@ -169,3 +178,25 @@ def test_whole_weights_are_shown_beside_their_base_where_model_says_it_is_or_wit
 def test_flags_that_do_not_go_together_are_refused_before_anything_is_loaded(capsys, settings, words):
     assert run_door(lambda: infer.main(infer.InferConfig(adapter="nowhere", **settings))) == 2
     assert words in capsys.readouterr().err
+
+
+def test_beside_an_answer_stands_its_own_probability_below_a_threshold_too(trained, capsys):
+    classifier = infer.load_classifier(trained(), device="cpu")
+    (p,) = classifier.probabilities(["see you at nine"])
+    capsys.readouterr()
+    low = dataclasses.replace(classifier, threshold=0.0)
+    assert low.said(p) == (classifier.label_names[1], p[1]) and p[1] < 0.5
+    config = {"adapter": str(trained()), "device": "cpu", "threshold": 0.0}
+    assert run_door(lambda: infer.main(infer.InferConfig(**config, texts=("see you at nine",)))) == 0
+    assert capsys.readouterr().out.split()[:2] == [classifier.label_names[1], f"{p[1]:.2%}"]
+    tables = []
+    for threshold in (None, 0.0):
+        sampled = infer.InferConfig(**config | {"threshold": threshold}, sample=9)
+        assert run_door(lambda config=sampled: infer.main(config)) == 0
+        tables.append([line.split()[3:5] for line in capsys.readouterr().out.splitlines()[2:]])
+    shares = [
+        (float(sure[:-1]), float(own[:-1]), label == answer)
+        for (label, sure), (answer, own) in zip(*tables, strict=True)
+    ]
+    assert not all(same for *_, same in shares)
+    assert all(own == pytest.approx(sure if same else 100 - sure, abs=0.02) for sure, own, same in shares)
