@@ -14,7 +14,8 @@ import torch
 import data
 import infer
 import train
-from tasks.evaluate import labelled_task, recorded_task
+from tasks.evaluate import labelled_task, recorded_rows, recorded_task
+from tasks.evaluation_report import sampled
 from training.errors import run_door
 from training.metrics import classification_metrics
 
@@ -124,6 +125,48 @@ def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_a
     lost = dataclasses.replace(classifier.record, dataset=classifier.record.dataset | {"name": "not/here"})
     source = data.Source(str(tmp_path / "new.csv"), None, "class")
     assert labelled_task(dataclasses.replace(classifier, record=lost), source)[1] is None
+
+
+def test_what_makes_the_scores_of_a_file_say_less_is_told_as_train_tells_it(trained, messages, tmp_path, capsys):
+    rows = [*messages[:5], ("ham", "see you at nine"), ("spam", "see you at nine")]
+    (tmp_path / "new.tsv").write_text("label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows))
+    flags = {"adapter": str(trained()), "device": "cpu", "label_column": "label", "json": str(tmp_path / "s.json")}
+    assert run_door(lambda: infer.main(infer.InferConfig(**flags, input=str(tmp_path / "new.tsv")))) == 0
+    told, found = capsys.readouterr().err, json.loads((tmp_path / "s.json").read_text())
+    known = recorded_task(infer.load_classifier(trained(), device="cpu"))
+    own = {known.rows.dataset.texts[i] for i in (*known.rows.split.train, *known.rows.split.val)}
+    assert 0 < (seen := sum(text in own for _, text in rows)) == found["seen"]
+    assert f"{seen} of the rows stand word for word among those that trained or chose\n" in told
+    assert "1 texts stand there with more than one label, in 2 rows\n" in told
+    assert "only 7 test rows: a score on so few says little" in told
+
+
+def test_a_threshold_of_ones_own_is_no_reason_to_blame_the_model(trained, asked):
+    _, out = asked(trained(), test=True, threshold=0.0)
+    assert "The model calls every test row" not in out and "is below that of always saying" not in out
+
+
+def test_no_line_of_a_sample_is_wider_than_the_terminal_with_long_labels_too(trained, monkeypatch, capsys):
+    classifier = infer.load_classifier(trained(), device="cpu")
+    names = [f"a long name of a label, the {i}. of two and yet a part of no sentence" for i in range(2)]
+    dataset, split = recorded_rows(classifier.record, classifier.rule)
+    known = dataclasses.replace(dataset, label_names=names), split
+    monkeypatch.setattr("tasks.evaluation_report.recorded_rows", lambda *asked: known)
+    lines = sampled(dataclasses.replace(classifier, label_names=names), 5, 0, 8, 80)
+    assert max(map(len, lines)) <= 80 and lines[2].count("%") == 2 and lines[2].split("%")[2].strip()
+
+
+@pytest.mark.parametrize("flag", ["json", "output"])
+def test_what_would_be_overwritten_or_cannot_be_written_is_refused_before_anything_is_loaded(tmp_path, capsys, flag):
+    (tmp_path / "x.csv").write_text("text,label\na,b\n")
+    (tmp_path / "d.csv").mkdir()
+    more = {"label_column": "label"} if flag == "json" else {}
+    for name, words in (("x.csv", "is the file of --input"), ("d.csv", "is a directory")):
+        config = infer.InferConfig(
+            adapter="nowhere", input=str(tmp_path / "x.csv"), **more | {flag: str(tmp_path / "d.csv" / ".." / name)}
+        )
+        assert run_door(lambda config=config: infer.main(config)) == 2
+        assert f"--{flag} " in (told := capsys.readouterr().err) and words in told
 
 
 def test_a_threshold_moves_answers_and_the_best_one_on_validation_is_told(trained, asked):
