@@ -20,6 +20,9 @@ from training.errors import run_door
 from training.metrics import classification_metrics
 
 SCORES = ("before", "after", "baselines")
+# fp32 of the bundled base, whose attention has scores in the hundreds: a text alone is up to 4e-5 from float64's answer
+# and so is one in a batch, to either side. Kernels round otherwise for other lengths; no padding is read.
+ROUNDING = 2e-4
 COMMON = {"device": "cpu", "max_steps": 4, "learning_rate": 1e-2, "test_size": 0.4}
 
 
@@ -100,17 +103,22 @@ def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained
         assert adapter[part]["loss"] == pytest.approx(merged[part]["loss"], abs=1e-5)
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, messages, fast):
-    classifier = infer.load_classifier(trained(), device="cpu", fast=fast)
-    texts = [text for _, text in messages]
+def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, fast):
+    run = trained(model=str(train.ROOT / "assets" / "gpt2-tiny"))
+    classifier = infer.load_classifier(run, device="cpu", fast=fast)
+    texts = [row.text for row in data.read_rows(data.Source(str(train.ROOT / "data/messages/messages.tsv")))][:300]
     by_size = [torch.tensor(classifier.probabilities(texts, size)) for size in (1, 8, 64)]
     order = list(range(len(texts)))
     random.Random(1).shuffle(order)
     shuffled = torch.empty_like(by_size[0])
     shuffled[order] = torch.tensor(classifier.probabilities([texts[i] for i in order], 8))
     for other in (*by_size[1:], shuffled):
-        assert (other.argmax(1) == by_size[0].argmax(1)).all() and (other - by_size[0]).abs().max() < 1e-5
+        moved = (other - by_size[0]).abs().amax(1)
+        assert moved.max() < ROUNDING
+        unsure = (by_size[0][:, 0] - 0.5).abs() < ROUNDING  # whose label rounding may decide
+        assert (unsure | (other.argmax(1) == by_size[0].argmax(1))).all()
 
 
 def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_are_found(
