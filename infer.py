@@ -16,7 +16,7 @@ import lora
 from tasks.answers import LINES, TABLES, answers, in_portions, input_source, suffix_of, tell, tell_counts, writer
 from tasks.classifier import Classifier, load_classifier
 from tasks.config import BAD_ROWS, ERRORS
-from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task
+from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task, save_as_trained
 from tasks.evaluation_report import one_line, sampled, told
 from training.device import DEVICES, PRECISIONS, choose_place
 from training.errors import UsageError, run_door
@@ -185,6 +185,7 @@ def save_merged(classifier: Classifier, directory: Path) -> None:
         classifier.tokenizer.save_pretrained(files)
         if classifier.record:
             classifier.record.save(files)
+        save_as_trained(classifier.directory, files)
     print(f"merged model written to {directory}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import sys
 from collections import Counter
@@ -31,21 +32,33 @@ from training.metrics import (
     recall_at_false_positives,
 )
 
+SCORED = "scored.json"  # in a merged model
+
 
 def as_trained(adapter: str | Path) -> dict[str, Any]:
-    """How the run scored itself: the `precision`, `batch_size`, `fast` and `train` in its results.json.
+    """How the run scored itself: the `precision`, `batch_size`, `fast` and `train` in its results.json, or in the file
+    that a merged model has of it.
 
     With them the scores are the run's to the last digit. What is not there, or cannot be read, is left out.
     """
     directory, found = product_directory(Path(adapter)), {}
     with contextlib.suppress(OSError, ValueError):
-        if directory.name in ("adapter", "model"):
+        if (directory / SCORED).is_file():
+            found = read_json(directory / SCORED)
+        elif directory.name in ("adapter", "model"):
             found = read_json(directory.parent / "results.json")
     size, fast = found.get("per_device_eval_batch_size"), found.get("fast")
     how = {"precision": found["precision"]} if found.get("precision") in PRECISIONS else {}
     how |= {"batch_size": size} if type(size) is int and size > 0 else {}
     how |= {"fast": fast} if type(fast) is bool else {}
     return how | ({"train": found["train"]} if isinstance(found.get("train"), str) else {})
+
+
+def save_as_trained(adapter: Path, directory: Path) -> None:
+    """What `as_trained` finds beside an adapter goes with a model that was merged from it."""
+    if how := as_trained(adapter):
+        how["per_device_eval_batch_size"] = how.pop("batch_size", None)
+        (directory / SCORED).write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
 
 
 def recorded_rows(record: TaskRecord | None, rule: data.TextRule) -> tuple[data.TextDataset, data.Split]:

@@ -14,7 +14,7 @@ import torch
 import data
 import infer
 import train
-from tasks.evaluate import labelled_task, recorded_rows, recorded_task
+from tasks.evaluate import as_trained, labelled_task, recorded_rows, recorded_task
 from tasks.evaluation_report import sampled
 from training.errors import run_door
 from training.metrics import classification_metrics
@@ -101,6 +101,16 @@ def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained
     for part in ("before", "after"):
         assert adapter[part]["confusion_matrix"] == merged[part]["confusion_matrix"]
         assert adapter[part]["loss"] == pytest.approx(merged[part]["loss"], abs=1e-5)
+
+
+def test_the_merged_model_is_scored_as_its_run_was(trained, asked, tmp_path):
+    run = trained(precision="bf16", per_device_eval_batch_size=3)
+    config = infer.InferConfig(adapter=str(run), device="cpu", save_merged=str(tmp_path / "merged"))
+    assert run_door(lambda: infer.main(config)) == 0
+    assert as_trained(tmp_path / "merged") == as_trained(run) != {}
+    found, out = asked(tmp_path / "merged", test=True)
+    assert "precision bf16\n" in out and "after (LoRA)" in out
+    assert found["before"] == asked(run, test=True)[0]["before"]
 
 
 @pytest.mark.promise("P6")
