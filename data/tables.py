@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     bare = [column.strip('"') for column in columns]
     named = source.text_column or source.label_column or source.header or has_usual_names(columns, source)
     if not named and not has_usual_names(bare, source) and not _names_one_of_two(bare, head, source):
-        yield from _read_headless(lines, head, source)
+        two = source.header is False and len(columns) == 2
+        if two and quotes_are_a_tables(line for _, line in read_lines(path, source)):  # as with columns by number
+            yield from _read_quoted(path, replace(source, text_column="2", label_column="1"), "\t", tell)
+        else:
+            yield from _read_headless(lines, head, source)
         return
     if quotes_are_a_tables(line for _, line in read_lines(path, source)):
         yield from _read_quoted(path, source, "\t", tell)

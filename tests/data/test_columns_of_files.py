@@ -70,3 +70,10 @@ def test_a_name_is_found_without_the_blanks_around_it(read):
 def test_a_table_of_texts_alone_is_no_table_for_a_classifier(read):
     with pytest.raises(DataError, match=r"there is no column of labels; .*--task language"):
         read("m.csv", "text\na\nb\n")
+
+
+@pytest.mark.parametrize("columns", [{}, {"text_column": "2", "label_column": "1"}])
+def test_quotes_of_a_tsv_without_a_header_are_read_alike_with_columns_and_without(read, columns):
+    quoted = '"ham"\t"a ""b"""\n"spam"\t"c"\n'
+    assert read("m.tsv", quoted, header=False, **columns) == [("ham", 'a "b"'), ("spam", "c")]
+    assert read("n.tsv", 'ham\t"a" b\nspam\tc\n', header=False, **columns) == [("ham", '"a" b'), ("spam", "c")]
