@@ -6,6 +6,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import lora
 from tasks.answers import LINES, TABLES, answers, in_portions, input_source, suffix_of, tell, tell_counts, writer
 from tasks.classifier import Classifier, load_classifier
 from tasks.config import BAD_ROWS, ERRORS
-from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task
+from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task, save_as_trained
 from tasks.evaluation_report import one_line, sampled, told
 from training.device import DEVICES, PRECISIONS, choose_place
 from training.errors import UsageError, run_door
@@ -58,9 +59,9 @@ class InferConfig:
     adapter: str | None = option(None, "directory of an adapter, of a trained model, or of a run", group="model")
     model: str | None = option(None, "the base, where it is not found by itself", group="model")
     save_merged: str | None = option(None, "write a plain GPT-2 with the adapter folded in", group="model")
-    batch_size: int | None = option(None, "rows per forward pass; default 64, --test: the run's", group="machine")
+    batch_size: int | None = option(None, "rows per forward pass; default 64, of scores: the run's", group="machine")
     device: str = option("auto", "where to compute", group="machine", choices=DEVICES)
-    precision: str | None = option(None, "default fp32, --test: the run's", group="machine", choices=PRECISIONS)
+    precision: str | None = option(None, "default fp32, of scores: the run's", group="machine", choices=PRECISIONS)
     fast: bool | None = option(None, "fast form of the layers; default: not on MPS", group="machine", rare=True)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class InferConfig:
 def main(config: InferConfig) -> None:
     if config.adapter is None:
         raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
+    _refuse_output(config)
     choose_place(config.device, config.precision or "fp32")  # a wrong flag is told before anything is loaded
     if config.save_merged:  # always from the weights as they are stored: --precision rounds them for answering
         _refuse_existing(Path(config.save_merged))
@@ -110,12 +112,20 @@ def main(config: InferConfig) -> None:
     elif config.sample:
         print(*sampled(classifier, config.sample, config.seed, config.batch_size, terminal_width()), sep="\n")
     elif config.texts not in ((), ("-",)) and not config.output:
-        width = max(map(len, classifier.label_names))
-        for text, p in zip(config.texts, classifier.probabilities(config.texts, config.batch_size)):
-            print(f"{classifier.label(p):<{width}}  {max(p):7.2%}  {one_line(text)}")
+        show_answers(classifier, config)
     else:
         predict_stream(classifier, config)
     tell_counts(classifier.counts, classifier.max_length)
+
+
+def show_answers(classifier: Classifier, config: InferConfig) -> None:
+    """A line for each text of the command line."""
+    rows = [data.Row(text, None, f"text {i}") for i, text in enumerate(config.texts, 1)]
+    width = max(map(len, classifier.label_names))
+    for answer in answers(classifier, rows, config.batch_size, skip=config.on_bad_row == "skip"):
+        label, sure = answer["label"], answer["probabilities"].get(answer["label"])
+        told = f"{'-':<{width}}  {'-':>7}  {answer['reason']}" if label is None else f"{label:<{width}}  {sure:7.2%}"
+        print(f"{told}  {one_line(answer['text'])}".rstrip())
 
 
 def predict_stream(classifier: Classifier, config: InferConfig) -> None:
@@ -153,6 +163,15 @@ def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None
     print(told(found, task, after, terminal_width()))
 
 
+def _refuse_output(config: InferConfig) -> None:
+    """What cannot be written, or would overwrite what is read, is told before the work."""
+    for flag, name in (("--json", config.json), ("--output", config.output)):
+        if name is not None and os.path.isdir(name):
+            raise UsageError(f"{flag} {name}: is a directory; name a file in it")
+        if name is not None and config.input is not None and os.path.realpath(name) == os.path.realpath(config.input):
+            raise UsageError(f"{flag} {name}: is the file of --input, which it would overwrite; name another")
+
+
 def _refuse_existing(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"--save_merged {directory}: exists and is not empty; name a new directory")
@@ -166,6 +185,7 @@ def save_merged(classifier: Classifier, directory: Path) -> None:
         classifier.tokenizer.save_pretrained(files)
         if classifier.record:
             classifier.record.save(files)
+        save_as_trained(classifier.directory, files)
     print(f"merged model written to {directory}", file=sys.stderr)
 
 

@@ -68,6 +68,9 @@ def looks_like_data(cells: Iterable[str]) -> bool:
 def _named(columns: list[str], name: str, source: Source, flag: str, where: str) -> int:
     if name in columns:
         return columns.index(name)
+    stripped = [column.strip() for column in columns]  # of `Label, Text` the second is " Text"
+    if stripped.count(name.strip()) == 1:
+        return stripped.index(name.strip())
     there = ", ".join(column[:40] for column in columns if column)  # a spreadsheet's empty columns have no names
     if source.header is False:
         raise DataError(
@@ -97,6 +100,9 @@ def _single(columns: list[str], found: list[int], where: str) -> list[int]:
 
 
 def _asked(columns: list[str], source: Source, where: str, rows: Sequence[Sequence[str]], flag: str) -> DataError:
+    if len(columns) == 1 and flag == "--label_column":
+        way = "a classifier needs one (to write like these texts: --task language)"
+        return DataError(f"{where}: there is no column of labels; {way}")
     there = ", ".join(column[:40] for column in columns if column)
     told = f"{where}: which column? There are {there}; choose with {flag}"
     if source.labelled and not (source.text_column or source.label_column) and flag == "--text_column":

@@ -144,6 +144,8 @@ def _load_file(source: Source, rule: TextRule, label_names: Sequence[str] | None
     notes += [f"{source.name}: labels {', '.join(forms)} are one label, {name}" for name, forms in one_name.said()]
     names = names or _order_labels({one_name[label]: None for label in places})
     unknown = next((label for label in places if one_name[label] not in names), None)
+    if unknown is not None and not unknown.strip():
+        raise DataError(f"{places[unknown]}: empty label; --on_bad_row skip leaves such rows out")
     if unknown is not None:
         raise DataError(f"{places[unknown]}: label {unknown} is not one of {', '.join(names)}; an unlabelled row?")
     if not label_names:

@@ -64,7 +64,7 @@ def split_lines(
     for number, raw in enumerate(lines, 1):
         where = f"{name}:{number}"
         if number == 1:
-            _check_first_line(raw, where)
+            _check_first_line(raw, where, replaced.encoding)
             end = "" if returns and not raw.endswith(b"\r\n") else "\r"
         try:
             line = raw.decode(encoding)
@@ -99,6 +99,9 @@ def _byte_lines(
     except ValueError:  # UTF-16 and UTF-32 need more bytes; "undefined" decodes nothing at all
         usable = False
     wide = _MARKS[mark] if mark and known in ("utf-8", "utf-8-sig") else known
+    if first and wide in _MARKS.values() and wide != _MARKS.get(mark):
+        way = f"{wide}-le, {wide}-be or utf-8" if mark is None else _MARKS[mark]
+        raise DataError(f"{name}:1: no byte order mark of {wide.upper()}; give --encoding {way}")
     if wide.startswith(("utf-16", "utf-32")):
         replaced.encoding = wide
         pieces = (piece for part in ([first], file) for piece in part)
@@ -132,11 +135,19 @@ def _as_utf8(lines: Iterator[str], name: str, errors: str, replaced: _Replaced) 
         yield line.replace(_NONE, "\ufffd").encode()
 
 
-def _check_first_line(raw: bytes, where: str) -> None:
-    """What the first bytes give away about a file that would only fail later, with a misleading message."""
-    if b"\0" in raw[:2]:
-        which = "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"
-        raise DataError(f"{where}: the file is UTF-16 without a mark that says so; give --encoding {which}")
+def _check_first_line(raw: bytes, where: str, encoding: str) -> None:
+    """What the first bytes give away about a file that would only fail later, with a misleading message.
+
+    Of a file that was read in UTF-16 they are UTF-8: each 0 is a character that UTF-32 has not got.
+    """
+    if b"\0" in raw[:4]:
+        if encoding.startswith("utf-32"):
+            raise DataError(f"{where}: holds the character 0; is it a text file?")
+        wide = encoding.startswith("utf-16") or b"\0\0" in (raw[:2], raw[2:4])
+        big = raw[:1] == b"\0" if wide else b"\0" in raw[:4:2]
+        which = f"UTF-{32 if wide else 16}"
+        way = f"give --encoding {which.lower()}-{'be' if big else 'le'}"
+        raise DataError(f"{where}: the file is {which} without a mark that says so; {way}")
     if raw.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")):  # also .xlsx and .ods, which are zip files
         raise DataError(
             f"{where}: a zip, gzip or parquet file, not text; save it as .csv, .tsv or .jsonl first, or end its name "

@@ -4,10 +4,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from data.columns import choose_columns
+from data.columns import LOOKED_AT, choose_columns
 from data.encodings import read_lines
 from data.rows import DataError, Row, Source, Tell, record_row, untold
 
@@ -16,14 +17,18 @@ _BLANKS, _GAP = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
 def read_objects(path: Path, source: Source, tell: Tell = untold) -> Iterator[tuple[str, dict[str, Any]]]:
     """(`file:line`, object) for each record of a file."""
-    number = 0
-    for number, (where, line) in enumerate(read_lines(path, source, tell=tell)):
-        if number == 0 and line.lstrip().startswith("["):
+    begun, blank = False, []  # places of blank lines; before an array they mean nothing
+    for where, line in read_lines(path, source, tell=tell):
+        if not line.strip():
+            blank.append(where)
+            continue
+        if not begun and line.lstrip().startswith("["):
             yield from _read_array(path, source, tell)
             return
-        if number and source.on_bad_row == "skip" and not line.strip():
-            yield where, {}  # reported as a null text
-            continue
+        if blank and source.on_bad_row != "skip":
+            raise DataError(f"{blank[0]}: blank line; remove it; --on_bad_row skip leaves such rows out")
+        yield from ((place, {}) for place in blank)  # reported as a null text
+        begun, blank = True, []
         parse = partial(json.loads, line, object_pairs_hook=partial(_without_repeated_keys, where=where))
         record = _parsed(parse, where, "a JSONL file has one object per line")
         if not isinstance(record, dict):
@@ -32,15 +37,22 @@ def read_objects(path: Path, source: Source, tell: Tell = untold) -> Iterator[tu
 
 
 def records_to_rows(records: Iterator[tuple[str, dict[str, Any]]], source: Source) -> Iterator[Row]:
-    """Rows of records whose first names the columns."""
-    names: tuple[list[str], str | None] | None = None
-    skip = source.on_bad_row == "skip"
-    for where, record in records:
-        if names is None:
-            columns = list(record)
-            texts_at, label_at = choose_columns(columns, source, where)
-            names = [columns[at] for at in texts_at], None if label_at is None else columns[label_at]
-        yield record_row(record, *names, where, skip)
+    """Rows of records whose first names the columns, or the first ones together, where it has not all."""
+    head = list(islice(records, 1))
+    if not head:
+        return
+    where, columns = head[0][0], list(head[0][1])
+    try:
+        texts_at, label_at = choose_columns(columns, source, where)
+    except DataError:
+        head += islice(records, LOOKED_AT)
+        columns = list(dict.fromkeys(name for _, record in head for name in record))
+        cells = ([record.get(name) for name in columns] for _, record in head if record)
+        rows = [["" if value is None else str(value) for value in values] for values in cells]
+        texts_at, label_at = choose_columns(columns, source, where, rows)
+    texts, label = [columns[at] for at in texts_at], None if label_at is None else columns[label_at]
+    for where, record in chain(head, records):
+        yield record_row(record, texts, label, where, source.on_bad_row == "skip")
 
 
 def _read_array(path: Path, source: Source, tell: Tell) -> Iterator[tuple[str, dict[str, Any]]]:

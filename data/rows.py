@@ -50,8 +50,10 @@ class Source:
 def make_row(text: Any, label: Any, where: str, text_column: str, label_column: str | None, skip: bool = False) -> Row:
     """A row from typed values; raises DataError where they are no text and no label.
 
-    With `skip`, a null is a row with a fault. Whole numbers that are written as floats are whole numbers.
+    With `skip`, a null is a row with a fault, and NaN is a null. Whole numbers that are written as floats are whole
+    numbers.
     """
+    text, label = _value(text), _value(label)
     if skip and (text is None or (label_column is not None and label is None)):
         known = text if isinstance(text, str) else ""
         return Row(known, None, where, "null text" if text is None else "null label")
@@ -70,11 +72,15 @@ def make_row(text: Any, label: Any, where: str, text_column: str, label_column: 
 
 
 def record_row(record: dict[str, Any], texts: list[str], label: str | None, where: str, skip: bool) -> Row:
-    """`make_row` from a record, of one text or several."""
+    """`make_row` from a record, of one text or several: of these a null one is empty, as a table's cell is, unless all
+    are."""
     value = None if label is None else record.get(label)
     if len(texts) == 1:
         return make_row(record.get(texts[0]), value, where, texts[0], label, skip)
-    rows = [make_row(record.get(text), value, where, text, label, skip) for text in texts]
+    values = [_value(record.get(text)) for text in texts]
+    if any(each is not None for each in values):
+        values = ["" if each is None else each for each in values]
+    rows = [make_row(each, value, where, text, label, skip) for text, each in zip(texts, values)]
     fault = next((row.fault for row in rows if row.fault), "")
     return Row("\n".join(row.text for row in rows), rows[0].label, where, fault)
 
@@ -86,6 +92,11 @@ def place_of(where: str) -> dict[str, str | int]:
         if file and number.isdecimal():
             return {"file": file, name: int(number)}
     return {"file": where}
+
+
+def _value(value: Any) -> Any:
+    """None for the NaN that some tables have in its place."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def _parts(column: str, value: Any) -> str:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def read_tsv(path: Path, source: Source, tell: Tell) -> Iterator[Row]:
     bare = [column.strip('"') for column in columns]
     named = source.text_column or source.label_column or source.header or has_usual_names(columns, source)
     if not named and not has_usual_names(bare, source) and not _names_one_of_two(bare, head, source):
-        yield from _read_headless(lines, head, source)
+        two = source.header is False and len(columns) == 2
+        if two and quotes_are_a_tables(line for _, line in read_lines(path, source)):  # as with columns by number
+            yield from _read_quoted(path, replace(source, text_column="2", label_column="1"), "\t", tell)
+        else:
+            yield from _read_headless(lines, head, source)
         return
     if quotes_are_a_tables(line for _, line in read_lines(path, source)):
         yield from _read_quoted(path, source, "\t", tell)
@@ -72,12 +77,18 @@ def _rows(
     several = len(texts_at) > 1
     for where, values in records:
         if len(values) != width:
-            if skip and not "".join(values).strip():
-                yield Row("", None, where, BLANK)
+            if not "".join(values).strip():
+                yield _blank(where, skip)
                 continue
             raise DataError(f"{where}: {len(values)} columns, {_expected(columns)}{hint}")
         text = "\n".join([values[at] for at in texts_at]) if several else values[text_at]
         yield Row(text, None if label_at is None else values[label_at], where)
+
+
+def _blank(where: str, skip: bool) -> Row:
+    if not skip:
+        raise DataError(f"{where}: blank line; remove it; --on_bad_row skip leaves such rows out")
+    return Row("", None, where, BLANK)
 
 
 def _expected(columns: list[str]) -> str:
@@ -110,8 +121,8 @@ def _read_headless(lines: Iterable[tuple[str, str]], head: list[tuple[str, str]]
     counts: Counter[str] = Counter()
     for where, line in lines:
         label, tab, text = line.partition("\t")
-        if source.on_bad_row == "skip" and not line.strip():
-            yield Row("", None, where, BLANK)
+        if not line.strip():
+            yield _blank(where, source.on_bad_row == "skip")
             continue
         if not tab:
             plain = "; plain text is read from a .txt file" * (not source.labelled)
@@ -181,8 +192,8 @@ def _records(path: Path, source: Source, delimiter: str, tell: Tell) -> Records:
     start = 1
     try:
         for values in reader:
-            if not values and start > 1 and source.on_bad_row != "skip":
-                raise DataError(f"{path}:{start}: blank line; remove it; --on_bad_row skip leaves such rows out")
+            if not values and start > 1:
+                _blank(f"{path}:{start}", source.on_bad_row == "skip")
             yield f"{path}:{start}", values
             start = reader.line_num + 1
     except csv.Error as error:

@@ -73,39 +73,48 @@ class Task:
         texts = Counter(text for text, _ in set(zip(self.dataset.texts, self.dataset.labels)))
         return sum(texts[text] > 1 for text in self.dataset.texts)
 
+    def doubts(self) -> list[str]:
+        """Lines on what makes the scores say less than they seem to."""
+        lines = []
+        if self.cut:
+            lines.append(f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that")
+        if disputed := self.dataset.disputed_texts():
+            lines.append(f"{disputed:,} texts stand there with more than one label, in {self.disputed_rows():,} rows")
+        if len(self.split.test) < FEW:
+            lines.append(f"only {len(self.split.test)} test rows: a score on so few says little; look at its interval")
+        return lines
+
     def describe(self) -> str:
         """What a user should know of the rows before training starts."""
         names, own = self.dataset.label_names, len(self.dataset.labels) - len(self.dataset.val_rows)
         labels = self.dataset.labels[: own - len(self.dataset.test_rows)]
-        counts = ", ".join(f"{labels.count(i):,} {name}" for i, name in enumerate(names[:6])) + ", ..." * (
-            len(names) > 6
-        )
+        counts = ", ".join(f"{labels.count(i):,} {_short(name)}" for i, name in enumerate(names[:6]))
+        counts += ", ..." * (len(names) > 6)
         rows = f"{self.dataset.name}: {len(labels):,} rows ({counts})"
         notes = list(self.dataset.notes)
         if left_out := self.dataset.left_out():
             notes.append(f"{left_out}: see rejected.jsonl")
-        cut = f"{self.cut:,} texts are longer than {self.max_length} tokens and were cut to that"
         if not self.split.train:
             where = "stand word for word among those that train or choose"
-            return "\n".join([f"{rows} that only test; {self.seen:,} of them {where}", *notes, *[cut] * (self.cut > 0)])
+            lines = [f"{rows} that only test; {self.seen:,} of them {where}", *notes, *self.doubts()]
+            return "\n".join(lines)
         sizes = f"{len(self.split.train):,} train, {len(self.split.val):,} validation, {len(self.split.test):,} test"
         lines = [f"{rows}; {sizes}", *notes]
         if unused := len(self.ids) - sum(map(len, (self.split.train, self.split.val, self.split.test))):
             lines.append(f"{unused:,} rows take no part: --max_train_rows keeps them from training")
         lines.append(f"{self.seen:,} of the test rows stand word for word in the training part")
-        if self.cut:
-            lines.append(cut)
-        if disputed := self.dataset.disputed_texts():
-            lines.append(f"{disputed:,} texts stand there with more than one label, in {self.disputed_rows():,} rows")
+        lines += self.doubts()
         alone = [names[label] for label, number in Counter(labels).items() if number == 1]
         if alone and not self.dataset.test_rows:
-            some = ", ".join(alone[:6]) + ", ..." * (len(alone) > 6)
+            some = ", ".join(map(_short, alone[:6])) + ", ..." * (len(alone) > 6)
             lines.append(f"labels with a single row, which cannot both train and test: {some}")
-        if len(self.split.test) < FEW:
-            lines.append(f"only {len(self.split.test)} test rows: a score on so few says little; look at its interval")
         if not self.split.val:
             lines.append("no validation part: the best checkpoint is chosen on test, which flatters the test score")
         return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:19]}…"
 
 
 def prepare_task(dataset: TextDataset, split: Split, tokenizer: Encoder, pad_token_id: int, max_length: int) -> Task:

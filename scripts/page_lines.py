@@ -29,7 +29,7 @@ def unmatched_lines(shown: Block, printed: str) -> list[str]:
 
 
 def _near(shown: str, printed: tuple[str, ...]) -> bool:
-    """Whether the numbers of a measured line can be another machine's; those of any other line are compared as words."""
+    """Whether the numbers of a measured line can be another machine's; elsewhere they are words."""
     for found, now in zip(re.finditer(_NUMBER, shown), printed):
         value, other = (float(number.replace(",", "")) for number in (found[0], now))
         if re.match(r"\s*%", shown[found.end() :]) and abs(value - other) > POINTS:

@@ -85,6 +85,11 @@ class Classifier:
             return self.label_names[probabilities[1] >= self.threshold]
         return self.label_names[max(range(len(probabilities)), key=probabilities.__getitem__)]
 
+    def said(self, probabilities: Sequence[float]) -> tuple[str, float]:
+        """The answer and its own probability, which below a threshold is not the larger one."""
+        label = self.label(probabilities)
+        return label, probabilities[self.label_names.index(label)]
+
     def answer(self, text: str, probabilities: Sequence[float]) -> dict[str, Any]:
         shares = {name: round(p, 6) for name, p in zip(self.label_names, probabilities)}
         return {"text": text, "label": self.label(probabilities), "probabilities": shares}

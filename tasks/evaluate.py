@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +32,33 @@ from training.metrics import (
     recall_at_false_positives,
 )
 
+SCORED = "scored.json"  # in a merged model
+
 
 def as_trained(adapter: str | Path) -> dict[str, Any]:
-    """How the run scored itself: the `precision`, `batch_size`, `fast` and `train` in its results.json.
+    """How the run scored itself: the `precision`, `batch_size`, `fast` and `train` in its results.json, or in the file
+    that a merged model has of it.
 
     With them the scores are the run's to the last digit. What is not there, or cannot be read, is left out.
     """
     directory, found = product_directory(Path(adapter)), {}
     with contextlib.suppress(OSError, ValueError):
-        if directory.name in ("adapter", "model"):
+        if (directory / SCORED).is_file():
+            found = read_json(directory / SCORED)
+        elif directory.name in ("adapter", "model"):
             found = read_json(directory.parent / "results.json")
     size, fast = found.get("per_device_eval_batch_size"), found.get("fast")
     how = {"precision": found["precision"]} if found.get("precision") in PRECISIONS else {}
     how |= {"batch_size": size} if type(size) is int and size > 0 else {}
     how |= {"fast": fast} if type(fast) is bool else {}
     return how | ({"train": found["train"]} if isinstance(found.get("train"), str) else {})
+
+
+def save_as_trained(adapter: Path, directory: Path) -> None:
+    """What `as_trained` finds beside an adapter goes with a model that was merged from it."""
+    if how := as_trained(adapter):
+        how["per_device_eval_batch_size"] = how.pop("batch_size", None)
+        (directory / SCORED).write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
 
 
 def recorded_rows(
@@ -81,14 +95,16 @@ def recorded_task(classifier: Classifier, advise: bool = False) -> Classificatio
 def labelled_task(classifier: Classifier, source: data.Source) -> tuple[Classification, Classification | None]:
     """A task whose test rows are those of a labelled file; and the one of the training, where its rows are found."""
     dataset = data.load_texts(source, classifier.rule, classifier.label_names)
-    for line in (*dataset.notes, *[f"{dataset.left_out()}, the first {w}" for w, _ in dataset.rejected[:1]]):
-        print(line, file=sys.stderr)
+    notes = [*dataset.notes, *[f"{dataset.left_out()}, the first {w}" for w, _ in dataset.rejected[:1]]]
     try:
         known = recorded_task(classifier)
+        task = dataclasses.replace(known, rows=known.rows.beside(dataset, classifier.tokenizer))
+        notes.append(f"{task.rows.seen:,} of the rows stand word for word among those that trained or chose")
     except ValueError as error:
-        print(f"no baselines: {error}", file=sys.stderr)
-        return _task(classifier, dataset, data.Split([], [], list(range(len(dataset.texts))))), None
-    return dataclasses.replace(known, rows=known.rows.beside(dataset, classifier.tokenizer)), known
+        notes.append(f"no baselines: {error}")
+        task, known = _task(classifier, dataset, data.Split([], [], list(range(len(dataset.texts))))), None
+    print(*notes, *task.rows.doubts(), sep="\n", file=sys.stderr)
+    return task, known
 
 
 def _task(classifier: Classifier, dataset: data.TextDataset, split: data.Split) -> Classification:
@@ -105,7 +121,9 @@ def evaluated(
 
     The keys are those of results.json, and: `mcnemar` of before and after, `best_threshold` on the validation part,
     `recall_at_1_percent_false_positives`, `per_label` of more than two labels, `threshold` and `after_threshold` where
-    the classifier has one, and `errors`, the surest mistakes. Into `kept` go the tuned model's logits, as "test".
+    the classifier has one, `rejected` where rows were left out, `seen`, test rows that stand word for word among those
+    that trained, where these are known, and `errors`, the surest mistakes. Into `kept` go the tuned model's logits, as
+    "test".
     """
 
     def logits(asked: Classifier, part: str, of: Classification = task) -> Tensor:
@@ -127,6 +145,8 @@ def evaluated(
         print(f"no line for the base: {error}", file=sys.stderr)
     found["after"] = classification_metrics(tuned, truth)
     found["baselines"] = known.baselines(task) if known else {}
+    found |= {"seen": task.rows.seen} if known else {}
+    found |= {"rejected": Counter(reason for _, reason in task.rejected)} if task.rejected else {}
     limit = classifier.threshold
     if limit is not None:
         found |= {"threshold": limit, "after_threshold": classification_metrics(tuned, truth, limit)}

@@ -8,7 +8,7 @@ import lora
 from tasks.classification import Classification
 from tasks.classifier import Classifier
 from tasks.evaluate import recorded_rows
-from training.report import comparison_table
+from training.report import comparison_table, shortened
 
 
 def told(found: dict[str, Any], task: Classification, after: str, width: int) -> str:
@@ -19,7 +19,7 @@ def told(found: dict[str, Any], task: Classification, after: str, width: int) ->
     scores = found.get("after_threshold", found["after"])
     parts = [comparison_table(rows | found["baselines"], task.metrics, width), task.details(scores, width)]
     return "\n\n".join(
-        [*parts, "\n".join(_remarks(found, task)), *_mistakes(found, width), task.warning(scores)]
+        [*parts, "\n".join(_remarks(found, task)), *_mistakes(found, width), task.warning(found["after"])]
     ).strip("\n")
 
 
@@ -30,7 +30,7 @@ def _remarks(found: dict[str, Any], task: Classification) -> list[str]:
         lines.append(f"against the base: {test['gained']:,} rows gained, {test['lost']:,} lost; McNemar, {how}:"
                      f" p = {test['p']:.3g}")  # fmt: skip
     if best := found.get("best_threshold"):
-        lines.append(f"best F1 on validation, {best['f1']:.3f}: --threshold {best['threshold']:.4g}")
+        lines.append(f"best F1 on validation, {best['f1']:.3f}: --threshold {best['threshold']!r}")
     if (recall := found.get("recall_at_1_percent_false_positives")) is not None:
         lines.append(f"recall of {task.label_names[1]} at 1 % false positives: {recall:.3f}")
     return lines
@@ -57,15 +57,17 @@ def sampled(classifier: Classifier, number: int, seed: int, batch_size: int, wid
             answers = {"base": untrained.probabilities(texts, batch_size)} | answers
     except lora.AdapterError as error:
         print(f"no base column: {error}", file=sys.stderr)
-    first = max(5, *map(len, classifier.label_names))
+    # Names may take what a text of ten characters leaves.
+    most = (width - 12 - 10 * len(answers)) // (1 + len(answers))
+    first = max(5, min(most, max(map(len, classifier.label_names))))
     lines = [f"{len(chosen)} of {len(split.test):,} test records, --seed {seed}"]
     lines.append("  ".join([f"{'truth':<{first}}", *(f"{name:<{first + 8}}" for name in answers), "text"]))
     room = max(10, min(90, width - (first + 2) - len(answers) * (first + 10)))
     for row, *said in zip(chosen, *answers.values()):
-        truth = dataset.label_names[dataset.labels[row]]
-        cells = [f"{classifier.label(p):<{first}} {max(p):7.2%}" for p in said]
+        truth = shortened(dataset.label_names[dataset.labels[row]], first)
+        cells = [f"{shortened(label, first):<{first}} {sure:7.2%}" for label, sure in map(classifier.said, said)]
         lines.append("  ".join([f"{truth:<{first}}", *cells, one_line(dataset.texts[row], room)]))
-    return lines
+    return [line[:width] for line in lines]
 
 
 def one_line(text: str, most: int = 90) -> str:

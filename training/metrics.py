@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ def mcnemar(before: Tensor, after: Tensor, labels: Tensor) -> dict[str, Any]:
 def best_threshold(log_probabilities: Tensor, labels: Tensor) -> tuple[float, float] | None:
     """(threshold, F1): the probability of the second label from which calling a row positive has the best F1.
 
-    Of two equally good the higher. None where no row is positive.
+    Of two equally good the higher. None where no row is positive. It has as few digits as part the same rows, four at
+    least, and is below 1: it is to be typed.
     """
     scores, order = log_probabilities.double().softmax(dim=-1)[:, 1].sort(descending=True, stable=True)
     hits = (labels[order] == 1).long().cumsum(0)
@@ -114,7 +116,9 @@ def best_threshold(log_probabilities: Tensor, labels: Tensor) -> tuple[float, fl
     f1 = 2 * hits.double() / (torch.arange(1, len(labels) + 1) + hits[-1])
     last_of_equals = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])  # a threshold cannot part equals
     at = int(torch.where(last_of_equals, f1, -1.0).argmax())
-    return float(scores[at]), float(f1[at])
+    most, below = min(float(scores[at]), math.nextafter(1, 0)), float(scores[at + 1]) if at + 1 < len(scores) else 0.0
+    shorter = (float(Context(digits, ROUND_DOWN).create_decimal(most)) for digits in range(4, 17))
+    return next((value for value in shorter if value > below), most), float(f1[at])
 
 
 def recall_at_false_positives(log_probabilities: Tensor, labels: Tensor) -> float | None:

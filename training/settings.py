@@ -30,7 +30,8 @@ from training.flag_help import Entry, help_page
 
 Config = TypeVar("Config")
 TABS = ("tab", "\\t")  # how a tab can be typed
-NEAR = 0.7  # how alike a wrong name and the one that was meant are; below it a hint misleads
+MEANT = {"sep": "delimiter", "csv": "dataset", "data": "dataset"}  # how other tools call it, by its first letters
+NEAR = 0.8  # how alike a wrong name and the one that was meant are; below it a hint misleads
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -214,7 +215,8 @@ def _unknown_flag(cls: type, word: str, prog: str) -> str:
     fields = [field for field in dataclasses.fields(cls) if not field.metadata["positional"]]
     names = ["help", *(name for field in fields for name in (field.name, field.metadata["short"]) if name)]
     word = flag.lstrip("-").replace("-", "_")
-    if close := difflib.get_close_matches(word, names, n=1, cutoff=NEAR):
+    close = difflib.get_close_matches(word, names, n=1, cutoff=NEAR)
+    if close := close or [meant for typed, meant in MEANT.items() if word.startswith(typed) and meant in names]:
         hint = f"; did you mean --{close[0]}?"
     else:
         about = sorted(filter(partial(_shared, word), fields), key=lambda field: -_shared(word, field))[:3]
@@ -228,7 +230,9 @@ def _shared(word: str, field: dataclasses.Field) -> float:
     words = set(word.split("_"))
     name, text = field.name.split("_"), re.findall(r"\w+", field.metadata["help"])
     text = [*(w for w in text if len(w) > 3), *field.metadata["choices"]]  # not "the", not "of"
-    in_name = sum(part.removesuffix("s") in {w.removesuffix("s") for w in words if len(w) > 2} for part in name)
+    stems = {w.removesuffix("s") for w in words if len(w) > 2}
+    parts = [part.removesuffix("s") for part in name]
+    in_name = sum(part in stems or any(len(part) > 3 and w.startswith(part) for w in stems) for part in parts)
     return in_name / len(name) + 0.01 * bool(words & set(text))
 
 

@@ -166,6 +166,12 @@ def test_rows_that_contradict_one_another_are_counted_beside_the_seen_ones():
     ) in task.describe()
 
 
+def test_long_names_of_labels_leave_the_line_on_the_rows_readable():
+    names = [f"{i} a long name of a label that goes on and on" for i in range(60)]
+    task = prepare_task(TextDataset("m", ["a"] * 60, [*range(60)], names), Split([*range(60)], [], []), Letters(), 0, 4)
+    assert max(map(len, task.describe().splitlines())) < 200
+
+
 @pytest.mark.parametrize("tests, few", [(99, True), (100, False)])
 def test_few_test_rows_are_warned_of_below_a_hundred(tests, few):
     rows = TextDataset("m", [str(i) for i in range(110)], [i % 2 for i in range(110)], ["x", "y"])

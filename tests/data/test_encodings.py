@@ -108,7 +108,20 @@ def test_text_that_a_codec_refuses_as_a_whole_is_told_with_its_line(read):
         read("m.tsv", "ham\ta\nham\t" + "x" * 70 + ".x\xe9\n", encoding="idna")
 
 
-@pytest.mark.parametrize("start", [b"PK\x03\x04", b"PAR1", b"\x1f\x8b\x08\x00"])
-def test_a_spreadsheet_or_a_packed_file_is_told_as_such(read, start):
-    with pytest.raises(DataError, match=r"m\.xlsx:1: a zip, gzip or parquet file, not text; save it as .csv"):
-        read("m.xlsx", start + b"\x15\xff\n")
+@pytest.mark.parametrize("start", ["about", "т.x"])
+@pytest.mark.parametrize("right", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_wide_file_without_a_mark_is_known_by_its_first_bytes_and_the_advice_helps(read, start, right):
+    content = f"{start},text,label\na,b,c\n".encode(right)
+    for given in {"utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-16", "utf-32"} - {right}:
+        if right.startswith("utf-16-") and given.startswith("utf-16-"):
+            continue  # the bytes of a character, the other way round, are one as well
+        with pytest.raises(DataError, match=r"m\.csv:1: ") as told:
+            read("m.csv", content, encoding=given)
+        wanted = f"{given}-le, {given}-be or utf-8" if given in ("utf-16", "utf-32") else right
+        assert str(told.value).split("--encoding ")[1] == wanted, given
+    assert read("m.csv", content, encoding=right) == [("c", "b")]
+
+
+def test_a_mark_of_another_width_than_was_given_is_told(read):
+    with pytest.raises(DataError, match=r"m\.csv:1: no byte order mark of UTF-16; give --encoding utf-32$"):
+        read("m.csv", "text,label\na,b\n".encode("utf-32"), encoding="utf-16")

@@ -128,7 +128,7 @@ def test_a_line_without_a_tab_is_named_by_file_and_line(read, tmp_path):
 
 def test_blank_lines_at_the_end_mean_nothing_but_one_in_the_middle_is_named(read):
     assert read("m.tsv", "ham\ta\n\n \n\r\n") == [("ham", "a")]
-    with pytest.raises(DataError, match=r"m\.tsv:2: no tab"):
+    with pytest.raises(DataError, match=r"m\.tsv:2: blank line"):
         read("m.tsv", "ham\ta\n\nspam\tb\n")
 
 
@@ -228,10 +228,10 @@ def test_a_jsonl_row_without_the_text_is_named(read):
         read("m.jsonl", '{"text": "a", "label": "x"}\n{"label": "x"}\n')
 
 
-BROKEN = ['{"text": "a"', "", "text", "[" * 100_000, '{"text": "a", "label": ' + "9" * 5000 + "}"]
+BROKEN = ['{"text": "a"', "text", "[" * 100_000, '{"text": "a", "label": ' + "9" * 5000 + "}"]
 
 
-@pytest.mark.parametrize("line", BROKEN, ids=["cut off", "blank", "bare word", "deeply nested", "endless number"])
+@pytest.mark.parametrize("line", BROKEN, ids=["cut off", "bare word", "deeply nested", "endless number"])
 def test_a_jsonl_line_that_is_not_json_is_named(read, line):
     with pytest.raises(DataError, match=r"m\.jsonl:2: not JSON") as error:
         read("m.jsonl", f'{{"text": "a", "label": "x"}}\n{line}\n{{"text": "b", "label": "x"}}\n')

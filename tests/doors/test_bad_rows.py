@@ -137,11 +137,26 @@ def test_rows_that_are_not_scored_are_counted_by_kind_and_so_is_how_the_file_was
     (tmp_path / "in.csv").write_text("body;title;kind\nx;A;ham\n ; ;ham\ny;B;\nz;C;SPAM\n;;ham\n")
     flags = ["--label_column=kind", "--on_bad_row=skip", "--json", tmp_path / "scores.json"]
     ask(run[0], "--input", tmp_path / "in.csv", *flags)
+    assert json.loads((tmp_path / "scores.json").read_text())["rejected"] == {"empty text": 2, "empty label": 1}
     told = capsys.readouterr().err
     assert f"3 of 5 rows were left out (2 empty text, 1 empty label), the first {tmp_path}/in.csv:3\n" in told
     assert (
         "';' between the columns" in told and json.loads((tmp_path / "scores.json").read_text())["after"]["rows"] == 2
     )
+
+
+def test_an_empty_label_of_rows_that_only_test_is_called_so(run, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("body;title;kind\nx;A;ham\ny;B;\n")
+    flags = ["--adapter", str(run[0]), "--input", str(tmp_path / "in.csv"), "--label_column=kind", "--device=cpu"]
+    assert run_door(lambda: infer.main(infer.parse(infer.InferConfig, flags, prog="", description=""))) == 3
+    assert "in.csv:3: empty label; --on_bad_row skip leaves such rows out" in capsys.readouterr().err
+
+
+def test_an_empty_text_of_the_command_line_is_skipped_too(run, capsys):
+    ask(run[0], "hello", "", "see you", "--on_bad_row=skip")
+    out, err = capsys.readouterr()
+    assert [line.split()[0] in ("ham", "spam") for line in out.splitlines()] == [True, False, True]
+    assert "empty text" in out.splitlines()[1] and "1 rows have no label in the output (1 empty text)" in err
 
 
 @pytest.mark.parametrize("flag", ["--delimiter", "--quotechar"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,15 @@ import torch
 import data
 import infer
 import train
-from tasks.evaluate import labelled_task
+from tasks.evaluate import as_trained, labelled_task, recorded_rows, recorded_task
+from tasks.evaluation_report import sampled
 from training.errors import run_door
+from training.metrics import classification_metrics
 
 SCORES = ("before", "after", "baselines")
+# fp32 of the bundled base, whose attention has scores in the hundreds: a text alone is up to 4e-5 from float64's answer
+# and so is one in a batch, to either side. Kernels round otherwise for other lengths; no padding is read.
+ROUNDING = 2e-4
 COMMON = {"device": "cpu", "max_steps": 4, "learning_rate": 1e-2, "test_size": 0.4}
 
 
@@ -97,17 +103,32 @@ def test_the_merged_model_gives_the_same_labels_and_nearly_the_same_loss(trained
         assert adapter[part]["loss"] == pytest.approx(merged[part]["loss"], abs=1e-5)
 
 
+def test_the_merged_model_is_scored_as_its_run_was(trained, asked, tmp_path):
+    run = trained(precision="bf16", per_device_eval_batch_size=3)
+    config = infer.InferConfig(adapter=str(run), device="cpu", save_merged=str(tmp_path / "merged"))
+    assert run_door(lambda: infer.main(config)) == 0
+    assert as_trained(tmp_path / "merged") == as_trained(run) != {}
+    found, out = asked(tmp_path / "merged", test=True)
+    assert "precision bf16\n" in out and "after (LoRA)" in out
+    assert found["before"] == asked(run, test=True)[0]["before"]
+
+
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, messages, fast):
-    classifier = infer.load_classifier(trained(), device="cpu", fast=fast)
-    texts = [text for _, text in messages]
+def test_batches_and_the_order_of_the_rows_change_no_label_and_no_probability(trained, fast):
+    run = trained(model=str(train.ROOT / "assets" / "gpt2-tiny"))
+    classifier = infer.load_classifier(run, device="cpu", fast=fast)
+    texts = [row.text for row in data.read_rows(data.Source(str(train.ROOT / "data/messages/messages.tsv")))][:300]
     by_size = [torch.tensor(classifier.probabilities(texts, size)) for size in (1, 8, 64)]
     order = list(range(len(texts)))
     random.Random(1).shuffle(order)
     shuffled = torch.empty_like(by_size[0])
     shuffled[order] = torch.tensor(classifier.probabilities([texts[i] for i in order], 8))
     for other in (*by_size[1:], shuffled):
-        assert (other.argmax(1) == by_size[0].argmax(1)).all() and (other - by_size[0]).abs().max() < 1e-5
+        moved = (other - by_size[0]).abs().amax(1)
+        assert moved.max() < ROUNDING
+        unsure = (by_size[0][:, 0] - 0.5).abs() < ROUNDING  # whose label rounding may decide
+        assert (unsure | (other.argmax(1) == by_size[0].argmax(1))).all()
 
 
 def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_are_found(
@@ -124,10 +145,59 @@ def test_a_labelled_file_is_scored_with_baselines_only_where_the_training_rows_a
     assert labelled_task(dataclasses.replace(classifier, record=lost), source)[1] is None
 
 
+def test_what_makes_the_scores_of_a_file_say_less_is_told_as_train_tells_it(trained, messages, tmp_path, capsys):
+    rows = [*messages[:5], ("ham", "see you at nine"), ("spam", "see you at nine")]
+    (tmp_path / "new.tsv").write_text("label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows))
+    flags = {"adapter": str(trained()), "device": "cpu", "label_column": "label", "json": str(tmp_path / "s.json")}
+    assert run_door(lambda: infer.main(infer.InferConfig(**flags, input=str(tmp_path / "new.tsv")))) == 0
+    told, found = capsys.readouterr().err, json.loads((tmp_path / "s.json").read_text())
+    known = recorded_task(infer.load_classifier(trained(), device="cpu"))
+    own = {known.rows.dataset.texts[i] for i in (*known.rows.split.train, *known.rows.split.val)}
+    assert 0 < (seen := sum(text in own for _, text in rows)) == found["seen"]
+    assert f"{seen} of the rows stand word for word among those that trained or chose\n" in told
+    assert "1 texts stand there with more than one label, in 2 rows\n" in told
+    assert "only 7 test rows: a score on so few says little" in told
+
+
+def test_a_threshold_of_ones_own_is_no_reason_to_blame_the_model(trained, asked):
+    _, out = asked(trained(), test=True, threshold=0.0)
+    assert "The model calls every test row" not in out and "is below that of always saying" not in out
+
+
+def test_no_line_of_a_sample_is_wider_than_the_terminal_with_long_labels_too(trained, monkeypatch, capsys):
+    classifier = infer.load_classifier(trained(), device="cpu")
+    names = [f"a long name of a label, the {i}. of two and yet a part of no sentence" for i in range(2)]
+    dataset, split = recorded_rows(classifier.record, classifier.rule)
+    known = dataclasses.replace(dataset, label_names=names), split
+    monkeypatch.setattr("tasks.evaluation_report.recorded_rows", lambda *asked: known)
+    lines = sampled(dataclasses.replace(classifier, label_names=names), 5, 0, 8, 80)
+    assert max(map(len, lines)) <= 80 and lines[2].count("%") == 2 and lines[2].split("%")[2].strip()
+
+
+@pytest.mark.parametrize("flag", ["json", "output"])
+def test_what_would_be_overwritten_or_cannot_be_written_is_refused_before_anything_is_loaded(tmp_path, capsys, flag):
+    (tmp_path / "x.csv").write_text("text,label\na,b\n")
+    (tmp_path / "d.csv").mkdir()
+    more = {"label_column": "label"} if flag == "json" else {}
+    for name, words in (("x.csv", "is the file of --input"), ("d.csv", "is a directory")):
+        config = infer.InferConfig(
+            adapter="nowhere", input=str(tmp_path / "x.csv"), **more | {flag: str(tmp_path / "d.csv" / ".." / name)}
+        )
+        assert run_door(lambda config=config: infer.main(config)) == 2
+        assert f"--{flag} " in (told := capsys.readouterr().err) and words in told
+
+
 def test_a_threshold_moves_answers_and_the_best_one_on_validation_is_told(trained, asked):
     found, out = asked(trained(), test=True, threshold=0.0)
     assert all(counts[0] == 0 for counts in found["after_threshold"]["confusion_matrix"])  # all are called positive
-    assert f"--threshold {found['best_threshold']['threshold']:.4g}" in out
+    best = found["best_threshold"]
+    (typed,) = re.findall(r"best F1 on validation, \S+: --threshold (\S+)", out)
+    assert float(typed) == best["threshold"]
+    classifier = infer.load_classifier(trained(), device="cpu")
+    val = recorded_task(classifier)
+    logits = val.logits("val", classifier.model, 64, classifier.place)
+    labels = torch.tensor(val.rows.labels(val.rows.split.val))
+    assert classification_metrics(logits, labels, float(typed))["f1"] == best["f1"]
     assert found["after"] == asked(trained(), test=True)[0]["after"]
     classifier = infer.load_classifier(trained(), device="cpu")
     assert dataclasses.replace(classifier, threshold=0.3).label([0.6, 0.4]) == classifier.label_names[1]
@@ -169,3 +239,25 @@ def test_whole_weights_are_shown_beside_their_base_where_model_says_it_is_or_wit
 def test_flags_that_do_not_go_together_are_refused_before_anything_is_loaded(capsys, settings, words):
     assert run_door(lambda: infer.main(infer.InferConfig(adapter="nowhere", **settings))) == 2
     assert words in capsys.readouterr().err
+
+
+def test_beside_an_answer_stands_its_own_probability_below_a_threshold_too(trained, capsys):
+    classifier = infer.load_classifier(trained(), device="cpu")
+    (p,) = classifier.probabilities(["see you at nine"])
+    capsys.readouterr()
+    low = dataclasses.replace(classifier, threshold=0.0)
+    assert low.said(p) == (classifier.label_names[1], p[1]) and p[1] < 0.5
+    config = {"adapter": str(trained()), "device": "cpu", "threshold": 0.0}
+    assert run_door(lambda: infer.main(infer.InferConfig(**config, texts=("see you at nine",)))) == 0
+    assert capsys.readouterr().out.split()[:2] == [classifier.label_names[1], f"{p[1]:.2%}"]
+    tables = []
+    for threshold in (None, 0.0):
+        sampled = infer.InferConfig(**config | {"threshold": threshold}, sample=9)
+        assert run_door(lambda config=sampled: infer.main(config)) == 0
+        tables.append([line.split()[3:5] for line in capsys.readouterr().out.splitlines()[2:]])
+    shares = [
+        (float(sure[:-1]), float(own[:-1]), label == answer)
+        for (label, sure), (answer, own) in zip(*tables, strict=True)
+    ]
+    assert not all(same for *_, same in shares)
+    assert all(own == pytest.approx(sure if same else 100 - sure, abs=0.02) for sure, own, same in shares)

@@ -1,6 +1,7 @@
 """What is typed wrong is told in one line, with exit code 2, before anything is loaded."""
 
 import os
+import re
 import typing
 
 import pytest
@@ -113,3 +114,16 @@ def test_a_preset_is_held_to_the_same_ranges(tmp_path):
 def test_a_preset_that_is_nested_too_deep_gets_one_line(tmp_path):
     (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
     assert "cannot be read as TOML" in refusal("train.py", ["--preset", tmp_path / "deep.toml"], 2)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--test_file", "; there are --test_dataset, "), ("--testset", "; there are --test_size, --test_dataset"),
+        ("--sep", "; did you mean --delimiter?"), ("--seperator", "; did you mean --delimiter?"),
+        ("--csv", "; did you mean --dataset?"), ("--data", "; did you mean --dataset?"),
+    ],
+)  # fmt: skip
+def test_a_flag_of_another_tool_leads_to_ours(typed, told):
+    with pytest.raises(UsageError, match=re.escape(f"unknown flag {typed}{told}")):
+        train.read_settings([typed, "x"])

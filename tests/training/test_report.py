@@ -78,6 +78,19 @@ def test_the_best_threshold_does_not_part_equal_probabilities():
     assert best_threshold(logits, torch.tensor([0, 0, 0, 0])) is None
 
 
+@pytest.mark.parametrize(
+    ("positive", "negative", "typed"),
+    [(0.73456, 0.2, "0.7345"), (0.73456, 0.73455, "0.73456"), (1 - 1.4e-10, 0.99999, "0.999999"),
+     (1.0, 0.5, "0.9999"), (3.21987e-9, 1e-9, "3.219e-09")],
+)  # fmt: skip
+def test_the_best_threshold_can_be_typed_as_it_is_printed_and_gives_its_f1(positive, negative, typed):
+    p = torch.tensor([positive, negative], dtype=torch.double)
+    logits = torch.stack([torch.zeros(2, dtype=torch.double), p.log() - (1 - p).log().clamp_min(-100)], 1)
+    threshold, f1 = best_threshold(logits, torch.tensor([1, 0]))
+    assert f1 == 1 and 0 < threshold < 1 and repr(threshold).startswith(typed)
+    assert classification_metrics(logits, torch.tensor([1, 0]), float(repr(threshold)))["f1"] == 1
+
+
 def test_recall_at_one_percent_false_positives_lets_five_of_500_pass():
     negatives = [0.9] * 5 + [0.5] * 495
     scores = torch.tensor([*negatives, 0.95, 0.8, 0.5, 0.2])
