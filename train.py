@@ -43,7 +43,7 @@ from training.trainee import Trainee
 __all__ = ["ROOT", "TrainConfig", "fit", "locate", "main", "read_settings", "recipe", "source_of", "train_step"]
 EXAMPLES = """examples:
   python train.py                                      bundled, offline
-  python train.py --preset seed                        the original peft run's recipe
+  python train.py --preset seed                        the peft run's recipe
   python train.py --dataset mine.csv --text_column body --label_column topic
   python train.py --task language --dataset mine.txt   write like mine.txt
   python train.py --resume_from_checkpoint runs/tiny   go on where it stopped"""

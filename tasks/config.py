@@ -41,7 +41,7 @@ class TrainConfig:
     dataset_config: str | None = option(None, "of a hub dataset", group="what", rare=True, resume=MAY)
     dataset_split: str = option("train", "of a hub dataset", group="what", rare=True, resume=MAY)
     strip: bool = option(True, "strip blanks around texts, in training and inference", group="what", rare=True)
-    split: str = option("stratified", "into parts; seed: the original run's", group="what", choices=data.SPLITS)
+    split: str = option("stratified", "into parts; seed: the original's", group="what", choices=data.SPLITS)
     split_seed: int = option(23, "of the division; --seed leaves it alone", group="what", rare=True)
     test_size: float = option(0.2, "share of the rows that only report", group="what")
     val_size: float = option(0.1, "share of the others that choose the checkpoint; 0: test chooses", group="what")

@@ -20,8 +20,9 @@ from training.errors import run_door
 from training.metrics import classification_metrics
 
 SCORES = ("before", "after", "baselines")
-# fp32 of the bundled base, whose attention in block 0 has scores above a thousand: a text alone is up to 4e-5 from float64's answer
-# and so is one in a batch, to either side. Kernels round otherwise for other lengths; no padding is read.
+# fp32 of the bundled base, whose attention in block 0 has scores above a thousand: a text alone is up to 4e-5 from
+# float64's answer, and so is one in a batch, to either side. Kernels round otherwise for other lengths; no padding is
+# read.
 ROUNDING = 2e-4
 COMMON = {"device": "cpu", "max_steps": 4, "learning_rate": 1e-2, "test_size": 0.4}
 
@@ -169,7 +170,7 @@ def test_no_line_of_a_sample_is_wider_than_the_terminal_with_long_labels_too(tra
     names = [f"a long name of a label, the {i}. of two and yet a part of no sentence" for i in range(2)]
     dataset, split = recorded_rows(classifier.record, classifier.rule)
     known = dataclasses.replace(dataset, label_names=names), split
-    monkeypatch.setattr("tasks.evaluation_report.recorded_rows", lambda *asked: known)
+    monkeypatch.setattr("tasks.evaluation_report.recorded_rows", lambda *asked, **how: known)
     lines = sampled(dataclasses.replace(classifier, label_names=names), 5, 0, 8, 80)
     assert max(map(len, lines)) <= 80 and lines[2].count("%") == 2 and lines[2].split("%")[2].strip()
 
