@@ -12,7 +12,7 @@ import drawing
 from anatomy.report import report
 from training.device import DEVICES, choose_place
 from training.errors import UsageError, run_door
-from training.files import write_atomically
+from training.files import check_target, write_atomically
 from training.report import terminal_width
 from training.settings import option, parse
 
@@ -39,12 +39,8 @@ class ExplainConfig:
             raise UsageError("--plain prints tables; --output takes the page: leave one of them out")
         if self.text is not None and not self.text.strip():
             raise UsageError("--text: is empty; give a text to look at")
-        files = {"--json": self.json and Path(self.json), "--output": self.page}
-        for flag, path in files.items():
-            if path and path.is_dir():
-                raise UsageError(f"{flag} {path}: is a directory; give a file to write")
-        if all(files.values()) and len({path.resolve() for path in files.values()}) == 1:
-            raise UsageError(f"--json {self.json}: is the file that takes the page; give another")
+        check_target("--json", self.json, self.page, "the file that takes the page")
+        check_target("--output", self.page)
 
     @property
     def page(self) -> Path | None:

@@ -6,7 +6,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tasks.evaluate import as_trained, evaluated, labelled_task, recorded_task, 
 from tasks.evaluation_report import one_line, sampled, told
 from training.device import DEVICES, PRECISIONS, choose_place
 from training.errors import UsageError, run_door
-from training.files import atomic_directory, open_atomically, write_atomically
+from training.files import atomic_directory, check_target, open_atomically, write_atomically
 from training.report import after_name, terminal_width
 from training.settings import check_characters, check_range, option, parse
 
@@ -91,7 +90,8 @@ class InferConfig:
 def main(config: InferConfig) -> None:
     if config.adapter is None:
         raise UsageError("--adapter DIRECTORY is needed, e.g. --adapter runs/tiny/adapter (see infer.py --help)")
-    _refuse_output(config)
+    for flag, name in (("--json", config.json), ("--output", config.output)):
+        check_target(flag, name, config.input, "the file of --input, which it would overwrite")
     choose_place(config.device, config.precision or "fp32")  # a wrong flag is told before anything is loaded
     if config.save_merged:  # always from the weights as they are stored: --precision rounds them for answering
         _refuse_existing(Path(config.save_merged))
@@ -161,15 +161,6 @@ def show_scores(classifier: Classifier, config: InferConfig, after: str) -> None
     print(f"{len(task.rows.split.test):,} {'test rows' if config.test else 'rows'} of {name}, "
           f"precision {classifier.place.precision}\n")  # fmt: skip
     print(told(found, task, after, terminal_width()))
-
-
-def _refuse_output(config: InferConfig) -> None:
-    """What cannot be written, or would overwrite what is read, is told before the work."""
-    for flag, name in (("--json", config.json), ("--output", config.output)):
-        if name is not None and os.path.isdir(name):
-            raise UsageError(f"{flag} {name}: is a directory; name a file in it")
-        if name is not None and config.input is not None and os.path.realpath(name) == os.path.realpath(config.input):
-            raise UsageError(f"{flag} {name}: is the file of --input, which it would overwrite; name another")
 
 
 def _refuse_existing(directory: Path) -> None:

@@ -66,4 +66,4 @@ def accuracy_by_rank(run: str, full: str, ranks: Sequence[int | None], device: s
 
 
 def _accuracy(opened: Opened, task: Classification) -> float:
-    return task.scores("test", opened.model, opened.how.get("batch_size", 64), opened.place)["accuracy"]
+    return task.scores("test", opened.model, opened.batch_size, opened.place)["accuracy"]

@@ -101,7 +101,12 @@ class Opened:
     def _count(self, name: str) -> int | None:
         """A number of results.json; None where there is none, or what is no count."""
         value = self.results.get(name)
-        return value if type(value) is int and 0 <= value < 2**53 else None
+        return value if is_count(value) and value >= 0 else None
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a forward pass when the run scored itself, as far as is known."""
+        return self.how.get("batch_size", 64)
 
     def weights(self) -> dict[str, Tensor]:
         """Trained tensors beside the base, under peft's keys, sharing memory with the model; {} for whole weights."""
@@ -184,6 +189,11 @@ def whole(text: str) -> str:
     except UnicodeEncodeError:
         raise data.DataError("text: holds bytes that are not UTF-8 and so are no text") from None
     return text
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number that fits a float."""
+    return type(value) is int and abs(value) < 2**53
 
 
 def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 from anatomy import scores, texts, updates, writer
 from anatomy.gradients import gradient_norms
 from anatomy.memory import memory
-from anatomy.opened import ADAPTER, Opened, open_run, require_same_labels
+from anatomy.opened import ADAPTER, Opened, is_count, open_run, require_same_labels
 from tasks.evaluate import recorded_task
 from training.errors import UsageError
 
@@ -46,7 +46,7 @@ def report(
     found["full"] = _attempt(notes, f"--full {full}", lambda: beside(opened, full, device)) if full else None
     found |= {"evaluation": {}, "writer": None}
     if task is not None:
-        found["evaluation"] = scores.evaluation(scored.classifier, task, scored.how.get("batch_size", 64))
+        found["evaluation"] = scores.evaluation(scored.classifier, task, scored.batch_size)
     elif opened.classifier is None:
         found["writer"] = (
             {"kinds": [], "nats": {}, "tokens": 0} if rows is None else writer.by_kind(scored, rows, notes)
@@ -101,10 +101,6 @@ def curves(opened: Opened, notes: list[str]) -> list[dict[str, Any]]:
 def is_number(value: Any) -> bool:
     """Whether it is one that fits a float, or null, which stands for one that is not known."""
     return value is None or type(value) is float or is_count(value)
-
-
-def is_count(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**53
 
 
 def own_updates(opened: Opened, notes: list[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data.hub import read_hub
 from data.reading import FILE_SUFFIXES, DataError, Row, Source, Tell, read_rows, untold
+from data.rows import LEAVES_OUT
 
 # What steers a terminal or ends a line, and halves of characters: names stand in tables, cards and headers.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,9 +37,7 @@ class TextRule:
     def apply(self, row: Row) -> str:
         text = row.text.strip() if self.strip else row.text
         if not text:
-            raise DataError(
-                f"{row.where}: empty text; remove the row or fill it in; --on_bad_row skip leaves such rows out"
-            )
+            raise DataError(f"{row.where}: empty text; remove the row or fill it in; {LEAVES_OUT}")
         _check_characters(f"{text}{row.label}", row.where)
         return text
 
@@ -145,7 +144,7 @@ def _load_file(source: Source, rule: TextRule, label_names: Sequence[str] | None
     names = names or _order_labels({one_name[label]: None for label in places})
     unknown = next((label for label in places if one_name[label] not in names), None)
     if unknown is not None and not unknown.strip():
-        raise DataError(f"{places[unknown]}: empty label; --on_bad_row skip leaves such rows out")
+        raise _empty_label(places[unknown])
     if unknown is not None:
         raise DataError(f"{places[unknown]}: label {unknown} is not one of {', '.join(names)}; an unlabelled row?")
     if not label_names:
@@ -210,7 +209,7 @@ def _check_labels(name: str, names: list[str], places: dict[str, str], rows: int
         raise DataError(f"{name}: {fault}; rename it")
     for label, where in places.items():
         if not label.strip():
-            raise DataError(f"{where}: empty label; --on_bad_row skip leaves such rows out")
+            raise _empty_label(where)
 
 
 class _Names(dict[str, str]):
@@ -239,3 +238,7 @@ def _one_name_each(counts: Counter[str], known: Sequence[str], places: dict[str,
 def _plain(label: str) -> str:
     """What the spellings of one label have in common; a table writes 1 as 1.0 once a cell of the column is empty."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip().lower())
+
+
+def _empty_label(where: str) -> DataError:
+    return DataError(f"{where}: empty label; {LEAVES_OUT}")

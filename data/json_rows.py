@@ -10,7 +10,7 @@ from typing import Any
 
 from data.columns import LOOKED_AT, choose_columns
 from data.encodings import read_lines
-from data.rows import DataError, Row, Source, Tell, record_row, untold
+from data.rows import DataError, Row, Source, Tell, blank_line, record_row, untold
 
 _BLANKS, _GAP = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
@@ -26,7 +26,7 @@ def read_objects(path: Path, source: Source, tell: Tell = untold) -> Iterator[tu
             yield from _read_array(path, source, tell)
             return
         if blank and source.on_bad_row != "skip":
-            raise DataError(f"{blank[0]}: blank line; remove it; --on_bad_row skip leaves such rows out")
+            raise blank_line(blank[0])
         yield from ((place, {}) for place in blank)  # reported as a null text
         begun, blank = True, []
         parse = partial(json.loads, line, object_pairs_hook=partial(_without_repeated_keys, where=where))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+LEAVES_OUT = "--on_bad_row skip leaves such rows out"
 Tell = Callable[[str], None]  # takes a line for the user, on how a file was read
 
 
@@ -47,6 +48,10 @@ class Source:
     known_labels: list[str] | None = None  # of a file that only tests: a few rows with them tell the label's column
 
 
+def blank_line(where: str) -> DataError:
+    return DataError(f"{where}: blank line; remove it; {LEAVES_OUT}")
+
+
 def make_row(text: Any, label: Any, where: str, text_column: str, label_column: str | None, skip: bool = False) -> Row:
     """A row from typed values; raises DataError where they are no text and no label.
 
@@ -58,14 +63,14 @@ def make_row(text: Any, label: Any, where: str, text_column: str, label_column: 
         known = text if isinstance(text, str) else ""
         return Row(known, None, where, "null text" if text is None else "null label")
     if not isinstance(text, str):
-        hint = "; --on_bad_row skip leaves such rows out" * (text is None)
+        hint = f"; {LEAVES_OUT}" * (text is None)
         raise DataError(f"{where}: '{text_column}' is {_kind(text)}, not a text{_parts(text_column, text)}{hint}")
     if label_column is None:
         return Row(text, None, where)
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     if not isinstance(label, str | int):
-        hint = "; --on_bad_row skip leaves such rows out" * (label is None)
+        hint = f"; {LEAVES_OUT}" * (label is None)
         told = f"{where}: '{label_column}' is {_kind(label)}, not a label (a text or a whole number)"
         raise DataError(told + _parts(label_column, label) + hint)
     return Row(text, str(label), where)

@@ -17,7 +17,7 @@ from pathlib import Path
 from data.columns import LABEL_NAMES, LOOKED_AT, TEXT_NAMES, choose_columns, find, has_usual_names, look_like_labels
 from data.encodings import read_lines
 from data.quotes import quotes_are_a_tables
-from data.rows import DataError, Row, Source, Tell
+from data.rows import DataError, Row, Source, Tell, blank_line
 
 LINES_LOOKED_AT = 100  # of a .tsv without a header: is it label<TAB>text?
 BLANK = "blank line"  # why a row is left out
@@ -87,7 +87,7 @@ def _rows(
 
 def _blank(where: str, skip: bool) -> Row:
     if not skip:
-        raise DataError(f"{where}: blank line; remove it; --on_bad_row skip leaves such rows out")
+        raise blank_line(where)
     return Row("", None, where, BLANK)
 
 

@@ -16,10 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from training.errors import UsageError
+
 _HIDDEN, _OLD = ".tmp-", "-old"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 # What a file system says that can do something else, but not this: some network file systems, and Windows.
 _NOT_THERE = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def check_target(flag: str, path: str | Path | None, taken: str | Path | None = None, what: str = "") -> None:
+    """Raises UsageError, before any work is lost, where the file that `flag` names is a directory, or is the file
+    `taken`, which `what` describes."""
+    if path is not None and os.path.isdir(path):
+        raise UsageError(f"{flag} {path}: is a directory; name a file in it")
+    if path is not None and taken is not None and os.path.realpath(path) == os.path.realpath(taken):
+        raise UsageError(f"{flag} {path}: is {what}; name another")
 
 
 @contextlib.contextmanager

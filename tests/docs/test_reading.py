@@ -123,33 +123,26 @@ def test_a_command_that_must_fail_says_with_which_code(page, tmp_path):
     assert "exit code 0, not 2" in run_bash(page(text.format(0)), tmp_path)[0]
 
 
+MEASURED = """
+    FENCEbash
+    true
+    FENCE
+    <!-- measured -->
+    FENCEtext
+    {}
+    FENCE
+"""
+
+
 def test_measured_numbers_may_differ_and_words_may_not(page):
-    text = """
-        FENCEbash
-        true
-        FENCE
-        <!-- measured -->
-        FENCEtext
-        after (LoRA)     95.48 %   -0.180   1,115 rows   12.5 s
-        FENCE
-    """
-    shown = page(text).blocks[0].output
+    shown = page(MEASURED.format("after (LoRA)     95.48 %   -0.180   1,115 rows   12.5 s")).blocks[0].output
     assert unmatched_lines(shown, "after (LoRA)      89 %    0.2  1,115 rows   7 s\n") == []
     assert unmatched_lines(shown, "after (LoRA)      89 %    0.2  1,115 lines  7 s\n")
     assert unmatched_lines(shown, "after (LoRA)      89 %    nan  1,115 rows   7 s\n")
 
 
 def test_of_measured_numbers_neither_large_counts_nor_shares_may_be_of_another_run(page):
-    text = """
-        FENCEbash
-        true
-        FENCE
-        <!-- measured -->
-        FENCEtext
-        weights 4,274,176   right  95.48 %
-        FENCE
-    """
-    shown = page(text).blocks[0].output
+    shown = page(MEASURED.format("weights 4,274,176   right  95.48 %")).blocks[0].output
     assert unmatched_lines(shown, "weights 4,274,176   right  86 %\n") == []
     assert unmatched_lines(shown, "weights 5,322,752   right  95.48 %\n")
     assert unmatched_lines(shown, "weights 4,274,176   right  85 %\n")
